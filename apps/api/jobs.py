@@ -1,0 +1,225 @@
+"""Jobs: create, complete, read, metadata, costs. Calls are in `calls.py`."""
+
+from typing import Annotated
+
+from django.db.models import QuerySet
+from pydantic import Field, StringConstraints, field_validator
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.api import present
+from apps.api.authentication import EitherView, KeyView
+from apps.api.idempotent import answer
+from apps.api.parsing import Input, InvalidBody, JSONObject, parse
+from apps.core.clock import iso
+from apps.core.errors import InvalidField
+from apps.core.ids import parse_uuid
+from apps.credits import billing
+from apps.jobs import services
+from apps.jobs.errors import JobNotFound
+from apps.jobs.models import Call, Job
+
+JobType = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+MAX_PAGE = 1000
+
+
+class OpenJobInput(Input):
+    """A job to create."""
+
+    team_id: str
+    job_type: JobType
+    user_id: Annotated[str, StringConstraints(max_length=255)] | None = None
+    metadata: JSONObject | None = None
+
+
+class CompleteInput(Input):
+    """How a job ended."""
+
+    status: str
+    metadata: JSONObject | None = None
+    error_message: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    result: JSONObject | None = None
+
+    @field_validator("status")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value.lower() not in ("completed", "failed"):
+            raise ValueError("status must be 'completed' or 'failed'")
+        return value.lower()
+
+
+class MetadataInput(Input):
+    """Keys to merge into a job's metadata."""
+
+    metadata: JSONObject = Field()
+
+
+class CreateJob(KeyView):
+    """POST /api/jobs/create"""
+
+    starts_work = True
+
+    def post(self, request: Request) -> Response:
+        body = parse(OpenJobInput, request)
+        self.require_own_team(body.team_id)
+        job, is_replay = services.open_job(
+            self.principal,
+            services.NewJob(body.job_type, body.user_id or "", body.metadata or {}),
+            idempotent=self.idempotent(request),
+        )
+        return answer(
+            {
+                "job_id": str(job.pk),
+                "team_id": self.principal.team.team_id,
+                "job_type": job.job_type,
+                "status": job.wire_status,
+                "created_at": iso(job.created_at),
+            },
+            is_replay=is_replay,
+        )
+
+
+class CompleteJob(KeyView):
+    """POST /api/jobs/{job_id}/complete: always 200 with `costs`, also for a repeat and without credits."""
+
+    def post(self, request: Request, job_id: str) -> Response:
+        body = parse(CompleteInput, request)
+        metadata = dict(body.metadata or {})
+        if body.result is not None:
+            metadata["result"] = body.result
+        job, is_replay = services.complete_job(
+            self.principal.team,
+            job_id=job_id,
+            verdict=body.status,
+            closed_by=f"key:{self.principal.key_id}",
+            metadata=metadata,
+            error_message=body.error_message,
+            idempotent=self.idempotent(request),
+        )
+        team = self.principal.team
+        return answer(
+            present.completion(job, list(_calls(job)), billing.balance(team), show_costs=billing.shows_costs(team)),
+            is_replay=is_replay,
+        )
+
+
+class OneJob(EitherView):
+    """GET /api/jobs/{job_id}"""
+
+    def get(self, request: Request, job_id: str) -> Response:
+        job = self._job(job_id)
+        show_costs = self.caller.is_operator or billing.shows_costs(job.team)
+        return Response(
+            present.job(job)
+            | {
+                "costs": present.costs(job, billing.balance(job.team), show_costs=show_costs),
+                "calls": [present.call_line(call) for call in _calls(job)],
+            }
+        )
+
+    def _job(self, job_id: str) -> Job:
+        if self.caller.principal is not None:
+            return services.find_job(self.caller.principal.team, job_id)
+        return operator_job(job_id)
+
+
+class JobMetadata(KeyView):
+    """PATCH /api/jobs/{job_id}/metadata"""
+
+    def patch(self, request: Request, job_id: str) -> Response:
+        body = parse(MetadataInput, request)
+        job = services.merge_metadata(self.principal.team, job_id=job_id, metadata=body.metadata)
+        return Response({"job_id": str(job.pk), "metadata": job.metadata, "updated_at": iso(job.active_at)})
+
+
+class JobCosts(OneJob):
+    """GET /api/jobs/{job_id}/costs"""
+
+    def get(self, request: Request, job_id: str) -> Response:
+        job = self._job(job_id)
+        show_costs = self.caller.is_operator or billing.shows_costs(job.team)
+
+        def cost(nanousd: int, places: int) -> float | None:
+            return present.client_cost_usd(job, nanousd, places=places, show_costs=show_costs)
+
+        return Response(
+            {
+                "job_id": str(job.pk),
+                "team_id": job.team.team_id,
+                "job_type": job.job_type,
+                "status": job.wire_status,
+                "costs": {
+                    "total_cost_usd": cost(job.provider_cost_nanousd, 6),
+                    "breakdown": [
+                        {
+                            "call_id": str(call.pk),
+                            "model": call.model_group_used if call.state == Call.State.SUCCEEDED else None,
+                            "purpose": call.purpose or None,
+                            "prompt_tokens": call.prompt_tokens,
+                            "completion_tokens": call.completion_tokens,
+                            "cost_usd": cost(call.provider_cost_nanousd, 8),
+                            "created_at": iso(call.created_at),
+                        }
+                        for call in _calls(job)
+                    ],
+                },
+            }
+        )
+
+
+class TeamJobs(EitherView):
+    """GET /api/teams/{team_id}/jobs: newest first, with the true total."""
+
+    def get(self, request: Request, team_id: str) -> Response:
+        team = self.team(team_id, refusal="Cannot access jobs for a different team")
+        jobs = Job.objects.for_team(team).select_related("team", "organization")
+        status = request.GET.get("status", "").lower()
+        if status:
+            if status not in Job.Status.values or status == Job.Status.PAUSED:
+                known = ", ".join(value for value in Job.Status.values if value != Job.Status.PAUSED)
+                raise InvalidBody(
+                    [
+                        {
+                            "type": "enum",
+                            "loc": ["query", "status"],
+                            "msg": f"Invalid status. Must be one of: {known}",
+                            "input": status[:100],
+                        }
+                    ]
+                )
+            wanted = [status, Job.Status.PAUSED] if status == Job.Status.IN_PROGRESS else [status]
+            jobs = jobs.filter(status__in=wanted)
+        limit, offset = page(request, default=100)
+        return Response(
+            {
+                "team_id": team.team_id,
+                "total": jobs.count(),
+                "jobs": [present.job(job) for job in jobs.order_by("-created_at", "-id")[offset : offset + limit]],
+            }
+        )
+
+
+def page(request: Request, *, default: int, most: int = MAX_PAGE) -> tuple[int, int]:
+    """`limit` (capped) and `offset` of a list. Raises: InvalidField when they are no whole numbers."""
+    figures = []
+    for name, fallback, least in (("limit", default, 1), ("offset", 0, 0)):
+        text = request.GET.get(name, str(fallback))
+        if not text.isdecimal() or not text.isascii() or len(text) > 9 or int(text) < least:
+            error = InvalidField(name, f"Input should be a whole number of at least {least}", value=text[:50])
+            error.errors[0] |= {"loc": ["query", name], "type": "int_parsing"}
+            raise error
+        figures.append(int(text))
+    return min(figures[0], most), figures[1]
+
+
+def operator_job(job_id: str) -> Job:
+    """Any team's job, for operators. Raises: JobNotFound."""
+    parsed = parse_uuid(job_id)
+    found = Job.objects.select_related("team", "organization").filter(pk=parsed).first() if parsed else None
+    if found is None:
+        raise JobNotFound
+    return found
+
+
+def _calls(job: Job) -> QuerySet[Call]:
+    return Call.objects.filter(job=job).order_by("created_at", "id")

@@ -1,0 +1,22 @@
+from typing import Any
+
+from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+
+def _make_system_accounts(**_: Any) -> None:
+    from apps.credits import ledger
+
+    ledger.ensure_system_accounts()
+
+
+class CreditsConfig(AppConfig):
+    name = "apps.credits"
+    label = "credits"
+
+    def ready(self) -> None:
+        from apps.core import append_only
+
+        for table in ("credits_entry", "credits_grantuse"):
+            append_only.register(table)
+        post_migrate.connect(_make_system_accounts, sender=self, dispatch_uid="credits_system_accounts")

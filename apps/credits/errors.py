@@ -1,0 +1,33 @@
+"""Rules of the ledger that a request can break."""
+
+from apps.core.errors import InvalidRequest, NotAllowed, NotFound
+
+
+class InsufficientCredits(NotAllowed):
+    """Raised when a hold or an adjustment needs more than can be spent."""
+
+    code = "insufficient_credits"
+
+
+class NoCreditAccount(NotFound):
+    """Raised when a team never had credits."""
+
+    code = "no_credit_account"
+
+
+class ReversalExceedsEntry(InvalidRequest):
+    """Raised when reversals of an entry would sum to more than it."""
+
+    code = "reversal_exceeds_entry"
+
+
+class EntryNotReversible(InvalidRequest):
+    """Raised when the entry is of a kind that is not reversed."""
+
+    code = "entry_not_reversible"
+
+
+class PricesMissing(NotAllowed):
+    """Raised when a job is metered in USD and the model has no price: never sold for free."""
+
+    code = "prices_missing"

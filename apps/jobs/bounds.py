@@ -1,0 +1,66 @@
+"""The most a call can use, known before it is made: what a metered job's hold rests on.
+
+Source: docs/ledger.md, "Bounds". A byte-level tokenizer never makes more tokens than there are bytes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.conf import settings
+
+from apps.catalog.services import ResolvedModel
+from apps.credits.pricing import token_cost_nanousd
+
+# Beside the bytes: the frame of a message, and what an image or audio part costs that is named by URL.
+TOKENS_PER_MESSAGE = 8
+TOKENS_PER_MEDIA_PART = 4096
+_COUNTED = ("messages", "tools", "response_format", "functions")
+_MEDIA = ("image_url", "input_audio", "input_image", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Tokens and nano-dollars that a call cannot exceed. `output_cap` is per answer, tokens for all of them."""
+
+    input_tokens: int
+    output_tokens: int
+    output_cap: int
+    nanousd: int
+
+
+def of_call(body: dict[str, Any], model: ResolvedModel) -> Bound:
+    """The bound of an OpenAI request body for a model. Cost is 0 for a model without prices."""
+    messages = body.get("messages") or []
+    size = sum(len(orjson.dumps(body[name])) for name in _COUNTED if body.get(name))
+    input_tokens = size + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_MEDIA_PART * _media_parts(messages)
+    cap = (
+        body.get("max_tokens")
+        or body.get("max_completion_tokens")
+        or model.max_output_tokens
+        or settings.DEFAULT_MAX_OUTPUT_TOKENS
+    )
+    output_tokens = cap * (body.get("n") or 1)
+    nanousd = 0
+    if model.input_nanousd_per_mtok is not None and model.output_nanousd_per_mtok is not None:
+        nanousd = token_cost_nanousd(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            input_nanousd_per_mtok=model.input_nanousd_per_mtok,
+            output_nanousd_per_mtok=model.output_nanousd_per_mtok,
+        )
+    return Bound(input_tokens, output_tokens, cap, nanousd)
+
+
+def _media_parts(messages: list[Any]) -> int:
+    count = 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            count += sum(1 for part in content if isinstance(part, dict) and part.get("type") in _MEDIA)
+    return count
+
+
+def estimated_tokens(text_bytes: int) -> int:
+    """Tokens of so many bytes of text when the provider does not say: four bytes each, at least one."""
+    return max(1, -(-text_bytes // 4))

@@ -1,0 +1,44 @@
+"""Worker and sweeper inside the serving process: what `manage.py demo` runs on, with no server to install.
+
+Started once, after the server forked: before that no thread and no connection may exist.
+"""
+
+import logging
+import threading
+
+from celery import current_app
+from django.conf import settings
+from django.db import DatabaseError
+
+from apps.core.db import release_connection
+from apps.jobs import dispatch, sweeper
+
+log = logging.getLogger("saasllm.embedded")
+
+
+def start() -> None:
+    """Start the Celery worker thread and the sweeper's timer thread, and let this process publish."""
+    current_app.finalize()
+    current_app.loader.import_default_modules()
+    worker = current_app.WorkController(
+        pool="threads",
+        concurrency=settings.EMBEDDED_WORKER_THREADS,
+        without_heartbeat=True,
+        without_mingle=True,
+        without_gossip=True,
+    )
+    threading.Thread(target=worker.start, name="embedded-worker", daemon=True).start()
+    dispatch.embedded_is_running()
+    threading.Thread(target=_sweep_forever, name="embedded-sweeper", daemon=True).start()
+
+
+def _sweep_forever() -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            sweeper.run()
+        except DatabaseError as error:
+            log.warning("sweep failed: %s", type(error).__name__)
+        finally:
+            release_connection()
+        pause.wait(settings.SWEEP_EVERY_S)

@@ -1,0 +1,42 @@
+"""Rules of jobs and calls that a request can break, and how a call can fail."""
+
+from apps.core.errors import InvalidRequest, NotFound, Unavailable
+
+
+class JobNotFound(NotFound):
+    """Raised when the team has no such job, whoever else may have it."""
+
+    code = "job_not_found"
+    message = "Job not found"
+
+
+class CallNotFound(NotFound):
+    """Raised when the job has no such call."""
+
+    code = "call_not_found"
+    message = "Call not found"
+
+
+class JobClosed(InvalidRequest):
+    """Raised when a call or a change is asked of a job that has ended."""
+
+    code = "job_closed"
+
+
+class TooManyCalls(InvalidRequest):
+    """Raised when a job has as many calls as one may have."""
+
+    code = "too_many_calls"
+
+
+class ServerBusy(Unavailable):
+    """Raised when as many callers wait as this process lets wait; nothing was written."""
+
+    code = "server_busy"
+    message = "Too many calls are waiting on this server. Try again shortly."
+
+
+class CallStillRunning(Unavailable):
+    """Raised when the wait ended before the call: it goes on, and its URL has the answer later."""
+
+    code = "call_still_running"

@@ -1,0 +1,215 @@
+"""The worker's side: claim a call, ask the gateway, settle. No connection is held while the provider works.
+
+A claim's number fences: who lost its lease settles nothing. See docs/architecture.md, "The call path".
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, transaction
+from django.db.models.functions import Now
+
+from apps.core import clock
+from apps.core.db import release_connection
+from apps.credits.pricing import token_cost_nanousd
+from apps.jobs import bounds, leases, lifecycle, replies
+from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError
+from apps.jobs.gateway.routes import gateway_for
+from apps.jobs.lifecycle import Outcome
+from apps.jobs.models import Attempt, Call
+
+log = logging.getLogger("saasllm.execution")
+# Usage above this multiple of the bound (plus a floor) is absurd: a provider's bug, not a long answer.
+_ABSURD_FACTOR = 10
+_ABSURD_FLOOR_TOKENS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A call that is ours to make, under this claim."""
+
+    call: Call
+    attempt_id: Any
+    seconds_left: float
+
+
+def run_call(call_id: str) -> bool:
+    """Make a call if it is still to be made. False when somebody else has it or it has ended."""
+    claimed = claim(call_id)
+    if claimed is None:
+        return False
+    call = claimed.call
+    with leases.kept(call.pk):
+        release_connection()
+        started = time.monotonic()
+        outcome = _ask(claimed)
+        _settle(call, outcome, until=started + claimed.seconds_left)
+    replies.send(call.reply_to, call.pk)
+    return True
+
+
+def claim(call_id: str) -> Claimed | None:
+    """Take a queued call by a guarded UPDATE with the next claim number, and write the attempt before the try."""
+    with transaction.atomic():
+        call = (
+            Call.objects.filter(pk=call_id, state=Call.State.QUEUED)
+            .select_related("payload", "team")
+            .annotate(asked_at=Now())
+            .first()
+        )
+        if call is None:
+            return None
+        taken = Call.objects.filter(
+            pk=call.pk, state=Call.State.QUEUED, claim=call.claim, deadline_at__gt=Now()
+        ).update(
+            state=Call.State.RUNNING,
+            claim=call.claim + 1,
+            claimed_by=leases.worker_name(),
+            lease_until=clock.from_now(settings.CALL_LEASE_S),
+            started_at=Now(),
+        )
+        if not taken:
+            return None
+        if call.claim:
+            _abandon_earlier(call)
+        call.claim += 1
+        attempt = Attempt(
+            call=call,
+            claim=call.claim,
+            route=call.route,
+            provider_model=call.provider_model,
+            worker=leases.worker_name(),
+        )
+        attempt.save(force_insert=True)
+    asked_at: datetime = call.asked_at
+    return Claimed(call, attempt.pk, max(1.0, (call.deadline_at - asked_at).total_seconds()))
+
+
+def _abandon_earlier(call: Call) -> None:
+    """An earlier claim's try may have cost something: estimated, at the platform's cost."""
+    prompt = bounds.estimated_tokens(len(call.payload.request.encode()))
+    cost = _cost(call, prompt, 0)
+    abandoned = Attempt.objects.filter(call=call, state=Attempt.State.RUNNING).update(
+        state=Attempt.State.ABANDONED,
+        ended_at=Now(),
+        prompt_tokens=prompt,
+        cost_nanousd=cost,
+        is_estimated=True,
+        error_code="worker_lost",
+    )
+    if abandoned and cost:
+        lifecycle.add_lost_cost(call.job_id, cost * abandoned)
+
+
+def _ask(claimed: Claimed) -> Outcome:
+    """One try at the provider, as an outcome. The gateway raises nothing but GatewayError."""
+    call = claimed.call
+    body: dict[str, Any] = orjson.loads(call.payload.request)
+    if call.max_output_tokens and not (body.get("max_tokens") or body.get("max_completion_tokens")):
+        body["max_tokens"] = call.max_output_tokens
+    request = CompletionRequest(
+        call_id=str(call.pk),
+        attempt_id=str(claimed.attempt_id),
+        team_id=call.team.team_id,
+        provider_model=call.provider_model,
+        body=body,
+    )
+    started = time.monotonic()
+    try:
+        completion = gateway_for(call.route).complete(
+            request, timeout_s=min(settings.GATEWAY_TIMEOUT_S, claimed.seconds_left)
+        )
+    except GatewayError as error:
+        latency_ms = int((time.monotonic() - started) * 1000)
+        log.info("call %s failed: %s", call.pk, error.code)
+        prompt = bounds.estimated_tokens(len(call.payload.request.encode())) if error.was_executed else 0
+        return Outcome(
+            Call.State.FAILED,
+            latency_ms=latency_ms,
+            lost_cost_nanousd=_cost(call, prompt, 0),
+            is_estimated=error.was_executed,
+            error_code=error.code,
+            error_status=error.status,
+            error_message=f"LLM call failed: {error.reason}",
+            retry_after_s=error.retry_after_s,
+        )
+    return _served(call, completion, latency_ms=int((time.monotonic() - started) * 1000))
+
+
+def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:
+    answer = orjson.dumps(
+        {
+            "id": completion.provider_id or f"chatcmpl-{call.pk.hex}",
+            "created": completion.created,
+            "choices": completion.choices,
+        }
+    ).decode()
+    prompt, output, is_estimated = _usage(call, completion, answer_bytes=len(answer.encode()))
+    cost = _cost(call, prompt, output)
+    if call.input_nanousd_per_mtok is None and completion.cost_nanousd is not None:
+        # A price of our own wins; what the backend reports is used where there is none.
+        cost = completion.cost_nanousd
+    return Outcome(
+        Call.State.SUCCEEDED,
+        prompt_tokens=prompt,
+        completion_tokens=output,
+        cost_nanousd=cost,
+        is_estimated=is_estimated,
+        raw_usage=completion.raw_usage,
+        latency_ms=latency_ms,
+        resolved_model=completion.resolved_model,
+        response=answer,
+    )
+
+
+def _usage(call: Call, completion: Completion, *, answer_bytes: int) -> tuple[int, int, bool]:
+    """Tokens in and out, and whether they are our own count: for usage that is missing, negative or absurd."""
+    usage = completion.usage
+    if (
+        usage is not None
+        and usage.prompt_tokens <= _ABSURD_FACTOR * call.bound_input_tokens + _ABSURD_FLOOR_TOKENS
+        and usage.completion_tokens <= _ABSURD_FACTOR * call.bound_output_tokens + _ABSURD_FLOOR_TOKENS
+    ):
+        return usage.prompt_tokens, usage.completion_tokens, False
+    prompt = min(bounds.estimated_tokens(len(call.payload.request.encode())), call.bound_input_tokens)
+    return prompt, min(bounds.estimated_tokens(answer_bytes), call.bound_output_tokens), True
+
+
+def _cost(call: Call, prompt_tokens: int, completion_tokens: int) -> int:
+    """Nano-dollars by the price frozen on the call; 0 when it has none."""
+    if call.input_nanousd_per_mtok is None or call.output_nanousd_per_mtok is None:
+        return 0
+    return token_cost_nanousd(
+        input_tokens=prompt_tokens,
+        output_tokens=completion_tokens,
+        input_nanousd_per_mtok=call.input_nanousd_per_mtok,
+        output_nanousd_per_mtok=call.output_nanousd_per_mtok,
+    )
+
+
+def _settle(call: Call, outcome: Outcome, *, until: float) -> None:
+    """Record the outcome, trying again while the database refuses: the provider has already been paid.
+
+    Ends when it is committed, when another claim holds the call, or at the call's deadline.
+    """
+    pause = threading.Event()
+    wait_s = 0.1
+    while True:
+        try:
+            if not lifecycle.end_call(call.job_id, call.pk, outcome, claim=call.claim):
+                log.warning("call %s claim %d: ended by another claim", call.pk, call.claim)
+            return
+        except (DatabaseError, InterfaceError) as error:
+            # A commit whose reply was lost is seen on the next try: the call is no longer open.
+            log.warning("settling call %s failed, trying again: %s", call.pk, type(error).__name__)
+            release_connection()
+            if time.monotonic() > until:
+                return
+        pause.wait(wait_s)
+        wait_s = min(wait_s * 2, 2.0)

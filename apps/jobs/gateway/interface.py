@@ -1,0 +1,73 @@
+"""What a route to a model gets and gives: a request, a completion, or a failure with a public face.
+
+A `GatewayError` carries no secret, no host and no provider text: what a client may read is chosen here.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+FINISH_REASONS = frozenset({"stop", "length", "content_filter", "tool_calls"})
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """A chat completion to ask for. `body` is OpenAI's, without the model; ids let a second witness match logs."""
+
+    call_id: str
+    attempt_id: str
+    team_id: str
+    provider_model: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider reported them, checked to be plausible whole numbers."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An answer. `choices` are OpenAI's, with finish reasons in its spelling; `usage` is None when not usable."""
+
+    provider_id: str
+    created: int
+    resolved_model: str
+    choices: list[dict[str, Any]]
+    usage: Usage | None
+    raw_usage: str = ""
+    cost_nanousd: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class GatewayError(Exception):
+    """A try that brought no answer. `status` is what the client gets: 400, 429, 500 or 503."""
+
+    def __init__(
+        self,
+        code: str,
+        reason: str,
+        *,
+        status: int,
+        is_retryable: bool = False,
+        retry_after_s: int | None = None,
+        was_executed: bool = False,
+    ) -> None:
+        self.code = code
+        self.reason = reason
+        self.status = status
+        self.is_retryable = is_retryable
+        self.retry_after_s = retry_after_s
+        # Whether the provider may have worked (and billed) before it failed.
+        self.was_executed = was_executed
+        super().__init__(f"{code}: {reason}")
+
+
+class Gateway(Protocol):
+    """One route."""
+
+    def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
+        """Ask and wait. Raises: GatewayError, and nothing else."""
+        ...

@@ -1,0 +1,204 @@
+"""How calls end and jobs close: what the caller's side and the worker's side share.
+
+Every move of a call to a terminal state goes through `end_call`; every charge of a job through `_settle_money`.
+Both run under the job's row lock, so that counting open calls and posting the charge cannot cross.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from apps.core import clock
+from apps.credits import ledger, pricing
+from apps.credits.pricing import Terms
+from apps.jobs.models import Attempt, Call, CallPayload, Job
+
+Status = Job.Status
+ChargeState = Job.ChargeState
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a call ended. Tokens and cost are those of the served attempt, or 0."""
+
+    state: Call.State
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_nanousd: int = 0
+    lost_cost_nanousd: int = 0
+    is_estimated: bool = False
+    raw_usage: str = ""
+    latency_ms: int | None = None
+    resolved_model: str = ""
+    response: str = ""
+    error_code: str = ""
+    error_status: int | None = None
+    error_message: str = ""
+    retry_after_s: int | None = None
+
+
+def end_call(job_id: Any, call_id: Any, outcome: Outcome, *, claim: int | None = None) -> bool:
+    """Move an open call to a terminal state, count it, and do what waits for it. One transaction.
+
+    With `claim`, only while that claim is the call's newest: a worker whose lease was taken over changes
+    nothing. False when somebody else ended it first.
+    """
+    with transaction.atomic():
+        job = lock_job(job_id)
+        open_call = Call.objects.filter(pk=call_id, job_id=job_id, state__in=Call.OPEN_STATES)
+        if claim is not None:
+            open_call = open_call.filter(claim=claim)
+        call = open_call.select_related("payload").first()
+        if call is None or not open_call.update(
+            state=outcome.state,
+            ended_at=Now(),
+            lease_until=None,
+            prompt_tokens=outcome.prompt_tokens,
+            completion_tokens=outcome.completion_tokens,
+            provider_cost_nanousd=outcome.cost_nanousd,
+            is_estimated=outcome.is_estimated,
+            latency_ms=outcome.latency_ms,
+            resolved_model=outcome.resolved_model,
+            error_code=outcome.error_code,
+            error_status=outcome.error_status,
+            error_message=outcome.error_message,
+            retry_after_s=outcome.retry_after_s,
+        ):
+            return False
+        _end_attempts(call, outcome, claim)
+        CallPayload.objects.filter(pk=call_id).update(
+            response=outcome.response, expires_at=clock.from_now(settings.PAYLOAD_RETENTION_H * 3600)
+        )
+        _count(job, call, outcome)
+        succeeded = outcome.state == Call.State.SUCCEEDED
+        if call.completes_job and not job.is_closed:
+            job.error_message = "" if succeeded else outcome.error_message
+            _close(job, Status.COMPLETED if succeeded else Status.FAILED, closed_by="call")
+        elif job.charge_state == ChargeState.PENDING or not job.is_closed:
+            _settle_money(job)
+        job.save()
+        return True
+
+
+def lock_job(job_id: Any) -> Job:
+    """The job under its row lock, with its team: the first lock of every change."""
+    return Job.objects.select_for_update(of=("self",)).select_related("team").get(pk=job_id)
+
+
+def close_job(job: Job, verdict: Status, *, closed_by: str, error_message: str | None = None) -> None:
+    """Fix the verdict of a locked, open job, close its admission and charge it or say why not yet. Saves it."""
+    if error_message is not None:
+        job.error_message = error_message
+    _close(job, verdict, closed_by=closed_by)
+    job.save()
+
+
+def terms_of(job: Job) -> Terms | None:
+    """The pricing frozen on the job, None before its first call."""
+    return Terms(**job.terms) if job.terms else None
+
+
+def price_so_far(job: Job, terms: Terms) -> int:
+    """Micros that the job costs for what was served."""
+    return pricing.price(terms, provider_nanousd=job.provider_cost_nanousd, tokens=job.total_tokens)
+
+
+def needed_hold(job: Job, terms: Terms, *, more_nanousd: int = 0, more_tokens: int = 0) -> int:
+    """Micros that the job may come to: what was served and the most that its open calls (and more) can cost."""
+    return pricing.price(
+        terms,
+        provider_nanousd=job.provider_cost_nanousd + job.open_bound_nanousd + more_nanousd,
+        tokens=job.total_tokens + job.open_bound_tokens + more_tokens,
+    )
+
+
+def _end_attempts(call: Call, outcome: Outcome, claim: int | None) -> None:
+    """Close the try that brought this outcome; a try of an older claim was abandoned when it was taken over."""
+    served = outcome.state == Call.State.SUCCEEDED
+    running = Attempt.objects.filter(call=call, state=Attempt.State.RUNNING)
+    if claim is not None:
+        running = Attempt.objects.filter(call=call, claim=claim)
+    running.update(
+        state=Attempt.State.SUCCEEDED if served else Attempt.State.FAILED,
+        ended_at=Now(),
+        prompt_tokens=outcome.prompt_tokens,
+        completion_tokens=outcome.completion_tokens,
+        cost_nanousd=outcome.cost_nanousd if served else outcome.lost_cost_nanousd,
+        is_estimated=outcome.is_estimated,
+        raw_usage=outcome.raw_usage,
+        latency_ms=outcome.latency_ms,
+        error_code=outcome.error_code,
+    )
+
+
+def _count(job: Job, call: Call, outcome: Outcome) -> None:
+    job.open_calls -= 1
+    job.open_bound_nanousd -= call.bound_nanousd
+    job.open_bound_tokens -= call.bound_input_tokens + call.bound_output_tokens
+    job.lost_cost_nanousd += outcome.lost_cost_nanousd
+    job.active_at = Now()
+    metadata = call.payload.call_metadata
+    job.pending_metadata_bytes = max(0, job.pending_metadata_bytes - len(metadata.encode()))
+    if outcome.state == Call.State.SUCCEEDED:
+        job.successful_calls += 1
+        job.prompt_tokens += outcome.prompt_tokens
+        job.completion_tokens += outcome.completion_tokens
+        job.provider_cost_nanousd += outcome.cost_nanousd
+        job.latency_total_ms += outcome.latency_ms or 0
+        if metadata:
+            job.metadata = {**job.metadata, **orjson.loads(metadata)}
+    else:
+        job.failed_calls += 1
+
+
+def _close(job: Job, verdict: Status, *, closed_by: str) -> None:
+    job.status = verdict
+    job.paused_reason = ""
+    job.completed_at = clock.now()
+    job.active_at = Now()
+    job.closed_by = closed_by
+    _settle_money(job)
+
+
+def _settle_money(job: Job) -> None:
+    """Charge, wait or release, by the verdict and what is still open; give slack back while the job is open."""
+    terms = terms_of(job)
+    if not job.is_closed:
+        if terms is not None and terms.is_metered:
+            _give_slack_back(job, terms)
+        return
+    if job.charge_state in (ChargeState.CHARGED, ChargeState.FREE):
+        return
+    if job.status == Status.COMPLETED and terms is not None:
+        # A metered price is known when the last call has ended; a flat one is due once a call has succeeded.
+        # Completing before the answer would be a free ride, so the hold stays until then.
+        if job.open_calls and (terms.is_metered or not job.successful_calls):
+            job.charge_state = ChargeState.PENDING
+            return
+        if job.successful_calls:
+            amount = price_so_far(job, terms)
+            charge = ledger.charge(job.team, job=str(job.pk), amount_micros=amount, reason=job.job_type)
+            job.charged_micros, job.uncollected_micros = charge.charged_micros, charge.uncollected_micros
+            job.charge_state, job.held_micros = ChargeState.CHARGED, 0
+            return
+    if job.held_micros:
+        ledger.release(job=str(job.pk))
+    job.charge_state, job.held_micros = ChargeState.FREE, 0
+
+
+def _give_slack_back(job: Job, terms: Terms) -> None:
+    """Shrink a metered job's hold when more than a quarter of it can no longer be needed."""
+    needed = needed_hold(job, terms)
+    if job.held_micros - needed > job.held_micros // 4:
+        ledger.extend(job.team, job=str(job.pk), to_micros=needed)
+        job.held_micros = needed
+
+
+def add_lost_cost(job_id: Any, nanousd: int) -> None:
+    """Count a provider cost that no customer pays. One UPDATE, so it needs no lock before it."""
+    Job.objects.filter(pk=job_id).update(lost_cost_nanousd=F("lost_cost_nanousd") + nanousd)

@@ -1,0 +1,203 @@
+"""How a waiting web thread learns that its call has ended: one Redis Stream per web process, or memory.
+
+A reply is a hint that names a call; the answer is read from the database. A stream rather than pub/sub, so that
+a reconnect leaves no hole; when Redis is silent the waiter polls the row instead.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError
+from django.db.models.functions import Now
+
+from apps.core.db import release_connection
+from apps.core.models import Process
+from apps.jobs.errors import ServerBusy
+from apps.jobs.models import Call
+
+STREAM_MAXLEN = 20_000
+STREAM_TTL_S = 3600
+HEARTBEAT_S = 5.0
+# How long a waiter trusts the stream before it looks at the row itself: short at first when Redis is silent.
+POLL_SILENT_S = (0.25, 2.0)
+POLL_HEALTHY_S = (2.0, 10.0)
+_BLOCK_MS = 500
+
+log = logging.getLogger("saasllm.replies")
+
+
+class Mailbox:
+    """This process's waiters. Made at first use, so never before a server forks."""
+
+    def __init__(self) -> None:
+        self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._waiters: dict[str, threading.Event] = {}
+        self._waiting = threading.BoundedSemaphore(max(1, int(settings.WEB_THREADS * settings.WAITING_SHARE)))
+        self._started = False
+        self._lock = threading.Lock()
+        self._heard_at = 0.0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the places for waiting callers. Raises: ServerBusy, at once, when all are taken."""
+        if not self._waiting.acquire(blocking=False):
+            raise ServerBusy(retry_after_s=1)
+        try:
+            yield
+        finally:
+            self._waiting.release()
+
+    def wait(self, call_id: Any, *, timeout_s: float, publish: Callable[[], object] | None = None) -> bool:
+        """Wait until the call has ended. False when time ran out first. Holds no database connection meanwhile.
+
+        `publish` sends a new call off once its waiter is entered, so that no reply can come too early.
+        """
+        self._start()
+        name = str(call_id)
+        event = self._waiters.setdefault(name, threading.Event())
+        ends_at = time.monotonic() + timeout_s
+        pause = 0.0
+        try:
+            if publish is not None:
+                publish()
+            elif self._has_ended(call_id):
+                return True
+            release_connection()
+            while True:
+                first, most = POLL_HEALTHY_S if self._is_healthy() else POLL_SILENT_S
+                pause = min(max(first, pause * 1.5), most)
+                left = ends_at - time.monotonic()
+                if event.wait(min(pause, max(left, 0))) or self._has_ended(call_id):
+                    return True
+                release_connection()
+                if left <= pause:
+                    return False
+        finally:
+            self._waiters.pop(name, None)
+
+    def _has_ended(self, call_id: Any) -> bool:
+        return not Call.objects.filter(pk=call_id, state__in=Call.OPEN_STATES).exists()
+
+    def notify(self, call_id: str) -> None:
+        """Wake whoever waits here for this call."""
+        event = self._waiters.get(call_id)
+        if event is not None:
+            event.set()
+
+    def _is_healthy(self) -> bool:
+        """Whether the stream was read (even empty) within the last two seconds; always so in memory."""
+        return not settings.REDIS_URL or time.monotonic() - self._heard_at < 2.0
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._started:
+                return
+            self._started = True
+        Process.objects.get_or_create(name=self.name, defaults={"kind": "web"})
+        threading.Thread(target=self._beat, name="replies-heartbeat", daemon=True).start()
+        if settings.REDIS_URL:
+            threading.Thread(target=self._read, name="replies-reader", daemon=True).start()
+
+    def _beat(self) -> None:
+        """Say that this process lives, so that the sweeper knows whose callers are gone when it does not."""
+        while True:
+            try:
+                if not Process.objects.filter(name=self.name).update(seen_at=Now()):
+                    Process.objects.get_or_create(name=self.name, defaults={"kind": "web"})
+                release_connection()
+            except DatabaseError as error:
+                log.warning("heartbeat failed: %s", type(error).__name__)
+                release_connection()
+            time.sleep(HEARTBEAT_S)
+
+    def _read(self) -> None:
+        last, key = "0", _stream_key(self.name)
+        while True:
+            client = _client(socket_timeout_s=settings.REDIS_TIMEOUT_S + _BLOCK_MS / 1000)
+            try:
+                while True:
+                    for _, messages in client.xread({key: last}, count=500, block=_BLOCK_MS) or []:
+                        for message_id, fields in messages:
+                            last = message_id
+                            self.notify(fields["call"])
+                    self._heard_at = time.monotonic()
+            except (redis.RedisError, OSError) as error:
+                log.warning("reply stream lost, polling meanwhile: %s", type(error).__name__)
+                client.close()
+                time.sleep(0.5)
+
+
+class _Sender:
+    """Sends replies to other processes; after a failure it skips for a second, as publishing does."""
+
+    def __init__(self) -> None:
+        self._client: Any = None
+        self._skip_until = 0.0
+
+    def send(self, reply_to: str, call_id: str) -> None:
+        if time.monotonic() < self._skip_until:
+            return
+        if self._client is None:
+            self._client = _client(socket_timeout_s=settings.REDIS_TIMEOUT_S)
+        try:
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.xadd(_stream_key(reply_to), {"call": call_id}, maxlen=STREAM_MAXLEN, approximate=True)
+            pipeline.expire(_stream_key(reply_to), STREAM_TTL_S)
+            pipeline.execute()
+        except (redis.RedisError, OSError) as error:
+            self._skip_until = time.monotonic() + 1.0
+            log.warning("reply not sent, the waiter polls: %s", type(error).__name__)
+
+
+_state: dict[str, Any] = {}
+_state_lock = threading.Lock()
+
+
+def _of_this_process(name: str, make: Any) -> Any:
+    """One object per process and name: a forked child makes its own."""
+    key = f"{name}:{os.getpid()}"
+    found = _state.get(key)
+    if found is None:
+        with _state_lock:
+            found = _state.setdefault(key, make()) if key not in _state else _state[key]
+    return found
+
+
+def mailbox() -> Mailbox:
+    """This process's mailbox."""
+    found: Mailbox = _of_this_process("mailbox", Mailbox)
+    return found
+
+
+def send(reply_to: str, call_id: Any) -> None:
+    """Tell the process that waits for a call that it has ended. Never raises."""
+    if not reply_to:
+        return
+    if reply_to == mailbox().name:
+        mailbox().notify(str(call_id))
+    elif settings.REDIS_URL:
+        sender: _Sender = _of_this_process("sender", _Sender)
+        sender.send(reply_to, str(call_id))
+
+
+def _stream_key(process: str) -> str:
+    return f"{settings.REDIS_PREFIX}:replies:{process}"
+
+
+def _client(*, socket_timeout_s: float) -> Any:
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_timeout=socket_timeout_s,
+        socket_connect_timeout=settings.REDIS_TIMEOUT_S,
+        health_check_interval=10,
+    )

@@ -1,0 +1,404 @@
+"""The caller's side of jobs: open, submit a call, complete, read. No network here; the caller publishes.
+
+Each write is one transaction that locks the job first. A refusal rolls everything back and is then recorded.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from apps.catalog import services as catalog
+from apps.catalog.services import ResolvedModel
+from apps.core import audit, clock, idempotency
+from apps.core.errors import DomainError, InvalidField
+from apps.core.ids import parse_uuid
+from apps.credits import ledger, pricing
+from apps.credits.errors import PricesMissing
+from apps.jobs import bounds, lifecycle
+from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
+from apps.jobs.models import Call, CallPayload, Job
+from apps.teams.models import Team
+from apps.teams.services import require_active
+from apps.virtual_keys.services import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class CallRequest:
+    """A call as asked for. `body` is OpenAI's request without the model; `fingerprint` covers credential, path
+    and body, so that a caller who left without its answer can be given it."""
+
+    body: dict[str, Any]
+    fingerprint: str
+    model: str | None = None
+    purpose: str = ""
+    call_metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to open."""
+
+    job_type: str
+    user_id: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A call that was admitted now (`is_new`), or an earlier one that this request stands for."""
+
+    job_id: Any
+    call_id: Any
+    is_new: bool
+    is_replay: bool = False
+
+
+def open_job(principal: Principal, new: NewJob, *, idempotent: idempotency.Request | None = None) -> tuple[Job, bool]:
+    """Open a job, `pending` and free until its first call. Returns it and whether it is a replay.
+
+    Raises: TeamNotActive, InvalidField, IdempotencyConflict.
+    """
+    with transaction.atomic():
+        slot = idempotency.claim(idempotent) if idempotent else None
+        if slot is not None and slot.is_replay:
+            return find_job(principal.team, slot.result["job_id"]), True
+        require_metadata_fits("metadata", new.metadata)
+        _require_active(principal.team)
+        job = _insert_job(principal, new)
+        if slot is not None:
+            slot.record({"job_id": str(job.pk)})
+    return job, False
+
+
+def submit_call(
+    principal: Principal,
+    request: CallRequest,
+    *,
+    job_id: str,
+    wait_s: float,
+    reply_to: str,
+    idempotent: idempotency.Request | None = None,
+) -> Submitted:
+    """Admit a call into an open job: hold its price, queue it. The caller publishes it after this returns.
+
+    Raises: JobNotFound, JobClosed, TeamNotActive, ModelNotAllowed, NoModelAvailable, PricesMissing,
+    InsufficientCredits, TooManyCalls, InvalidField, IdempotencyConflict. Nothing is written then but a record of the
+    refusal.
+    """
+    parsed = parse_uuid(job_id)
+    if parsed is None:
+        raise JobNotFound
+    try:
+        with transaction.atomic():
+            slot = idempotency.claim(idempotent) if idempotent else None
+            earlier = _earlier_call(principal, request, slot)
+            if earlier is not None:
+                return earlier
+            job = (
+                Job.objects.for_team(principal.team)
+                .select_for_update(of=("self",))
+                .select_related("team__organization")
+                .filter(pk=parsed)
+                .first()
+            )
+            if job is None:
+                raise JobNotFound
+            call = _admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=False)
+            if slot is not None:
+                slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
+    except DomainError as error:
+        _record_refusal(principal, error, subject=f"job:{job_id}")
+        raise
+    return Submitted(job.pk, call.pk, is_new=True)
+
+
+def submit_one_call_job(
+    principal: Principal,
+    new: NewJob,
+    request: CallRequest,
+    *,
+    wait_s: float,
+    reply_to: str,
+    idempotent: idempotency.Request | None = None,
+) -> Submitted:
+    """Open a job and admit its only call, whose end closes and charges it. See `submit_call`.
+
+    A refused one leaves a failed, uncharged job that says why.
+    """
+    require_metadata_fits("job_metadata", new.metadata)
+    try:
+        with transaction.atomic():
+            slot = idempotency.claim(idempotent) if idempotent else None
+            earlier = _earlier_call(principal, request, slot)
+            if earlier is not None:
+                return earlier
+            job = _insert_job(principal, new)
+            job.team = Team.objects.select_related("organization").get(pk=job.team_id)
+            call = _admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=True)
+            if slot is not None:
+                slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
+    except DomainError as error:
+        with transaction.atomic():
+            failed = _insert_job(principal, new, refused=error)
+        _record_refusal(principal, error, subject=f"job:{failed.pk}")
+        raise
+    return Submitted(job.pk, call.pk, is_new=True)
+
+
+def complete_job(
+    team: Team,
+    *,
+    job_id: str,
+    verdict: str,
+    closed_by: str,
+    metadata: dict[str, Any] | None = None,
+    error_message: str | None = None,
+    idempotent: idempotency.Request | None = None,
+) -> tuple[Job, bool]:
+    """Fix a job's verdict and charge it once. A repeat, with whatever verdict, returns the job as it is.
+
+    Returns the job and whether this idempotency key was used before.
+    Raises: JobNotFound, InvalidField, IdempotencyConflict.
+    """
+    parsed = parse_uuid(job_id)
+    if parsed is None:
+        raise JobNotFound
+    with transaction.atomic():
+        is_replay = idempotency.claim(idempotent).is_replay if idempotent else False
+        job = (
+            Job.objects.for_team(team)
+            .select_for_update(of=("self",))
+            .select_related("team")
+            .filter(pk=parsed)
+            .first()
+        )
+        if job is None:
+            raise JobNotFound
+        if job.is_closed:
+            return job, is_replay
+        if metadata:
+            job.metadata = _merged(job, metadata)
+        lifecycle.close_job(job, Job.Status(verdict), closed_by=closed_by, error_message=error_message)
+    return job, is_replay
+
+
+def merge_metadata(team: Team, *, job_id: str, metadata: dict[str, Any]) -> Job:
+    """Merge keys into a job's metadata, open or closed. Raises: JobNotFound, InvalidField past the limit."""
+    parsed = parse_uuid(job_id)
+    with transaction.atomic():
+        job = Job.objects.for_team(team).select_for_update().filter(pk=parsed).first() if parsed else None
+        if job is None:
+            raise JobNotFound
+        job.metadata = _merged(job, metadata)
+        job.active_at = clock.db_now()
+        job.save(update_fields=["metadata", "active_at"])
+    return job
+
+
+def find_job(team: Team, job_id: str) -> Job:
+    """A job of the team. Raises: JobNotFound, for another team's job too."""
+    parsed = parse_uuid(job_id)
+    job = (
+        Job.objects.for_team(team).select_related("team", "organization").filter(pk=parsed).first()
+        if parsed
+        else None
+    )
+    if job is None:
+        raise JobNotFound
+    return job
+
+
+def find_call(team: Team, job_id: str, call_id: str) -> Call:
+    """A call of one of the team's jobs, with its payload. Raises: CallNotFound."""
+    job, parsed = parse_uuid(job_id), parse_uuid(call_id)
+    found = None
+    if job is not None and parsed is not None:
+        found = Call.objects.for_team(team).select_related("payload", "job").filter(pk=parsed, job_id=job).first()
+    if found is None:
+        raise CallNotFound
+    return found
+
+
+def mark_unanswered(call_id: Any) -> None:
+    """The caller was sent away before its call ended: the same request within the window gets this one."""
+    Call.objects.filter(pk=call_id, unanswered_at__isnull=True).update(unanswered_at=Now())
+
+
+def require_metadata_fits(name: str, metadata: dict[str, Any], *, already_bytes: int = 0) -> None:
+    """Raises: InvalidField when a job's metadata would exceed METADATA_MAX_BYTES as JSON."""
+    size = len(orjson.dumps(metadata)) + already_bytes
+    if size > settings.METADATA_MAX_BYTES:
+        raise InvalidField(
+            name,
+            f"A job's metadata may have {settings.METADATA_MAX_BYTES} bytes as JSON; this would make it {size}.",
+            kind="too_long",
+        )
+
+
+def _merged(job: Job, metadata: dict[str, Any]) -> dict[str, Any]:
+    merged = {**job.metadata, **metadata}
+    require_metadata_fits("metadata", merged, already_bytes=job.pending_metadata_bytes)
+    return merged
+
+
+def _require_active(team: Team) -> None:
+    """Judge team and organization as they are now: the authenticated ones may be half a second old."""
+    now = Team.objects.filter(pk=team.pk).values_list("status", "organization__status").get()
+    require_active(*now)
+
+
+def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | None = None) -> Job:
+    job = Job(
+        organization_id=principal.organization.pk,
+        team_id=principal.team.pk,
+        key_id=principal.key_id,
+        job_type=new.job_type,
+        user_id=new.user_id,
+        metadata=new.metadata,
+    )
+    if refused is not None:
+        job.status = Job.Status.FAILED
+        job.completed_at = clock.now()
+        job.charge_state = Job.ChargeState.FREE
+        job.error_message = refused.message[:1000]
+        job.closed_by = "admission"
+    job.save(force_insert=True)
+    return job
+
+
+def _earlier_call(principal: Principal, request: CallRequest, slot: idempotency.Slot | None) -> Submitted | None:
+    """The call that this request stands for: by its key, else by an unanswered twin, which one caller gets.
+
+    Without it a client that times out and asks again would make us pay the provider twice.
+    """
+    if slot is not None:
+        if not slot.is_replay:
+            return None
+        return Submitted(slot.result["job_id"], slot.result["call_id"], is_new=False, is_replay=True)
+    unanswered = Call.objects.for_team(principal.team).filter(
+        Q(state__in=Call.OPEN_STATES) | Q(state=Call.State.SUCCEEDED),
+        fingerprint=request.fingerprint,
+        unanswered_at__gt=clock.from_now(-settings.ATTACH_WINDOW_S),
+    )
+    found = unanswered.order_by("unanswered_at").values_list("job_id", "pk").first()
+    if found is None or not Call.objects.filter(pk=found[1], unanswered_at__isnull=False).update(unanswered_at=None):
+        return None
+    return Submitted(found[0], found[1], is_new=False)
+
+
+def _admit(
+    principal: Principal, job: Job, request: CallRequest, *, wait_s: float, reply_to: str, completes_job: bool
+) -> Call:
+    """Check, hold and queue, under the job's lock. `job.team` is fresh."""
+    require_active(job.team.status, job.team.organization.status)
+    if job.is_closed:
+        raise JobClosed(f"Job is already {job.wire_status}")
+    if job.total_calls >= settings.CALLS_PER_JOB_MAX:
+        raise TooManyCalls(f"A job may have {settings.CALLS_PER_JOB_MAX} calls. Open another job.")
+    call_metadata = b""
+    if request.call_metadata:
+        call_metadata = orjson.dumps(request.call_metadata)
+        require_metadata_fits(
+            "call_metadata",
+            {**job.metadata, **request.call_metadata},
+            already_bytes=job.pending_metadata_bytes,
+        )
+    model = catalog.resolve(job.team, request.model, only=principal.models_allowed)
+    terms = lifecycle.terms_of(job)
+    if terms is None:
+        terms = pricing.terms_of(pricing.card_in_force(job.team, job.job_type))
+        job.terms = {name: getattr(terms, name) for name in terms.__slots__}
+    bound = bounds.of_call(request.body, model)
+    _hold(job, terms, model, bound)
+    job.status = Job.Status.IN_PROGRESS if job.status == Job.Status.PENDING else job.status
+    job.started_at = job.started_at or clock.now()
+    job.active_at = Now()
+    job.open_calls += 1
+    job.total_calls += 1
+    job.open_bound_nanousd += bound.nanousd
+    job.open_bound_tokens += bound.input_tokens + bound.output_tokens
+    job.pending_metadata_bytes += len(call_metadata)
+    if model.asked not in job.model_groups_used:
+        job.model_groups_used = [*job.model_groups_used, model.asked]
+    job.save(
+        update_fields=[
+            "terms",
+            "held_micros",
+            "status",
+            "started_at",
+            "active_at",
+            "open_calls",
+            "total_calls",
+            "open_bound_nanousd",
+            "open_bound_tokens",
+            "pending_metadata_bytes",
+            "model_groups_used",
+        ]
+    )
+    call = Call(
+        job=job,
+        organization_id=job.organization_id,
+        team_id=job.team_id,
+        purpose=request.purpose,
+        completes_job=completes_job,
+        model_group_used=model.asked,
+        model_used=model.alias,
+        route=model.route,
+        provider=model.provider,
+        provider_model=model.provider_model,
+        input_nanousd_per_mtok=model.input_nanousd_per_mtok,
+        output_nanousd_per_mtok=model.output_nanousd_per_mtok,
+        # A flat job's caller may leave the length to the model; a metered one's hold rests on the cap.
+        max_output_tokens=bound.output_cap if terms.is_metered else None,
+        bound_input_tokens=bound.input_tokens,
+        bound_output_tokens=bound.output_tokens,
+        bound_nanousd=bound.nanousd,
+        deadline_at=clock.from_now(settings.CALL_DEADLINE_S),
+        wait_until=clock.from_now(wait_s + 2),
+        next_publish_at=clock.from_now(settings.REPUBLISH_AFTER_S),
+        reply_to=reply_to,
+        fingerprint=request.fingerprint,
+    )
+    call.save(force_insert=True)
+    CallPayload(call=call, request=orjson.dumps(request.body).decode(), call_metadata=call_metadata.decode()).save(
+        force_insert=True
+    )
+    return call
+
+
+def _hold(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: bounds.Bound) -> None:
+    """Hold what the job may come to with this call. A flat job holds its price once."""
+    if not terms.is_metered:
+        if job.held_micros == 0 and terms.price_micros > 0:
+            ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros)
+            job.held_micros = terms.price_micros
+        return
+    if terms.mode == pricing.Mode.METERED_USD and not model.has_prices:
+        raise PricesMissing(
+            f"Model '{model.asked}' has no price, so a job metered in USD cannot use it. Ask the operator to set"
+            " its prices."
+        )
+    needed = lifecycle.needed_hold(
+        job, terms, more_nanousd=bound.nanousd, more_tokens=bound.input_tokens + bound.output_tokens
+    )
+    if needed > job.held_micros:
+        ledger.extend(job.team, job=str(job.pk), to_micros=needed)
+        job.held_micros = needed
+
+
+def _record_refusal(principal: Principal, error: DomainError, *, subject: str) -> None:
+    audit.emit(
+        "call.refused",
+        subject=subject[:255],
+        organization_id=principal.organization.organization_id,
+        team_id=principal.team.team_id,
+        code=error.code,
+        message=error.message,
+        key_id=principal.key_id,
+        **error.details,
+    )

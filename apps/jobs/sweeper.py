@@ -1,0 +1,238 @@
+"""Nothing stays stuck: publishes what is due again, takes over expired leases, fails and expires calls, closes
+abandoned jobs, releases holds, forgets old payloads. Bounded per run, safe to run twice, judged by the
+database's clock."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.db.models.functions import Now
+
+from apps.core import clock, idempotency
+from apps.core.db import is_postgresql
+from apps.core.models import Process
+from apps.credits import ledger
+from apps.credits.models import Hold
+from apps.jobs import dispatch, lifecycle, replies
+from apps.jobs.lifecycle import Outcome
+from apps.jobs.models import Call, CallPayload, Job
+
+BATCH = 200
+NAME = "sweeper"
+# A web process that has not said for this long that it lives has died, and its callers are gone.
+DEAD_AFTER_S = 20.0
+_REPUBLISH_AT_MOST_S = 60.0
+
+log = logging.getLogger("saasllm.sweeper")
+
+
+@dataclass(slots=True)
+class Swept:
+    """What one run did."""
+
+    published: int = 0
+    taken_over: int = 0
+    failed: int = 0
+    expired: int = 0
+    unanswered: int = 0
+    jobs_closed: int = 0
+    holds_released: int = 0
+    forgotten: int = 0
+    details: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return (
+            f"published {self.published}, taken over {self.taken_over}, failed {self.failed},"
+            f" expired {self.expired}, unanswered {self.unanswered}, jobs closed {self.jobs_closed},"
+            f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten}"
+        )
+
+
+def run() -> Swept:
+    """One sweep."""
+    swept = Swept()
+    may_take_over = _note_run()
+    swept.failed += _fail_past_deadline()
+    swept.expired += _expire_unwaited()
+    if may_take_over:
+        swept.taken_over, lost = _take_over()
+        swept.failed += lost
+    swept.published += _publish_due()
+    swept.unanswered += _mark_callers_of_dead_processes()
+    swept.jobs_closed += _close_abandoned_jobs()
+    swept.holds_released += _release_orphaned_holds()
+    swept.forgotten += _forget_payloads()
+    swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
+    if any((swept.taken_over, swept.failed, swept.expired, swept.jobs_closed, swept.holds_released)):
+        log.warning("swept: %s", swept)
+    return swept
+
+
+def _note_run() -> bool:
+    """Note this run; whether leases may be judged.
+
+    After a gap in its own runs (the database was away, so nobody could renew) the sweeper waits one lease before
+    it takes anything over: else a restart of PostgreSQL would make every running call be paid twice.
+    """
+    with transaction.atomic():
+        Process.objects.get_or_create(name=NAME, defaults={"kind": "sweeper"})
+        row = Process.objects.select_for_update().annotate(asked_at=Now()).get(name=NAME)
+        gap_s = max(10.0, 3 * settings.SWEEP_EVERY_S)
+        if (row.asked_at - row.seen_at).total_seconds() > gap_s:
+            row.started_at = row.asked_at
+        row.seen_at = row.asked_at
+        row.save(update_fields=["started_at", "seen_at"])
+        return bool((row.asked_at - row.started_at).total_seconds() >= settings.CALL_LEASE_S)
+
+
+def _locked_for_us() -> QuerySet[Call]:
+    """Calls locked by this run alone: what another run or a worker holds is left to it."""
+    return Call.objects.select_for_update(skip_locked=is_postgresql())
+
+
+def _publish_due() -> int:
+    """Publish queued calls whose message may be lost; each waits twice as long as before for its next turn."""
+    with transaction.atomic():
+        due = list(
+            _locked_for_us()
+            .filter(state=Call.State.QUEUED, next_publish_at__lte=Now())
+            .order_by("next_publish_at")
+            .only("pk", "publishes")[:BATCH]
+        )
+        for publishes in {call.publishes for call in due}:
+            after_s = min(settings.REPUBLISH_AFTER_S * 2 ** min(publishes + 1, 10), _REPUBLISH_AT_MOST_S)
+            Call.objects.filter(pk__in=[call.pk for call in due if call.publishes == publishes]).update(
+                publishes=F("publishes") + 1, next_publish_at=clock.from_now(after_s)
+            )
+    return dispatch.publish([call.pk for call in due])
+
+
+def _take_over() -> tuple[int, int]:
+    """Put calls whose worker stopped renewing back into the queue; fail those claimed too often."""
+    expired = Call.objects.filter(state=Call.State.RUNNING, lease_until__lt=Now())
+    lost = 0
+    for call in list(expired.filter(claim__gte=settings.CALL_MAX_CLAIMS).only("pk", "job_id", "claim")[:BATCH]):
+        lost += _end(
+            call, Call.State.FAILED, "worker_lost", "LLM call failed: the workers that made it were lost", 503
+        )
+    with transaction.atomic():
+        ids = list(
+            _locked_for_us()
+            .filter(state=Call.State.RUNNING, lease_until__lt=Now(), claim__lt=settings.CALL_MAX_CLAIMS)
+            .order_by("pk")
+            .values_list("pk", flat=True)[:BATCH]
+        )
+        # The claim number stays: until somebody claims it anew, the old worker's late answer may still settle.
+        Call.objects.filter(pk__in=ids, state=Call.State.RUNNING).update(
+            state=Call.State.QUEUED, lease_until=None, next_publish_at=Now(), publishes=0
+        )
+    return len(ids), lost
+
+
+def _fail_past_deadline() -> int:
+    """A worker's own timeout ends its call at the deadline; the grace lets it say so itself."""
+    late = Call.objects.filter(state__in=Call.OPEN_STATES, deadline_at__lt=clock.from_now(-5))
+    return sum(
+        _end(
+            call,
+            Call.State.FAILED,
+            "call_timeout",
+            "LLM call failed: it was not done before its deadline",
+            503,
+        )
+        for call in late.only("pk", "job_id", "claim", "reply_to")[:BATCH]
+    )
+
+
+def _expire_unwaited() -> int:
+    """Calls that nobody took while somebody waited, and for which nobody waits now."""
+    unwaited = Call.objects.filter(state=Call.State.QUEUED, claim=0, wait_until__lt=Now())
+    return sum(
+        _end(
+            call,
+            Call.State.EXPIRED,
+            "call_expired",
+            "LLM call failed: no worker took it while the caller waited",
+            503,
+        )
+        for call in unwaited.only("pk", "job_id", "claim", "reply_to")[:BATCH]
+    )
+
+
+def _end(call: Call, state: Call.State, code: str, message: str, status: int) -> int:
+    outcome = Outcome(state, error_code=code, error_status=status, error_message=message, retry_after_s=2)
+    if not lifecycle.end_call(call.job_id, call.pk, outcome, claim=call.claim):
+        return 0
+    replies.send(call.reply_to, call.pk)
+    return 1
+
+
+def _mark_callers_of_dead_processes() -> int:
+    """A view is not told that its client left, and a dead process tells nobody: its callers got no answer."""
+    marked = 0
+    dead = Process.objects.filter(kind="web", seen_at__lt=clock.from_now(-DEAD_AFTER_S))
+    for process in dead[:20]:
+        # What ended well before it died was answered; in between, a repeat of the request gets the same answer.
+        marked += (
+            Call.objects.filter(
+                reply_to=process.name,
+                unanswered_at__isnull=True,
+                created_at__gt=process.seen_at - timedelta(seconds=settings.CALL_WAIT_MAX_S),
+            )
+            .exclude(ended_at__lt=process.seen_at - timedelta(seconds=replies.HEARTBEAT_S))
+            .update(unanswered_at=Now())
+        )
+        process.delete()
+    return marked
+
+
+def _close_abandoned_jobs() -> int:
+    """Jobs without activity: charged as completed if a call succeeded (else never completing would be free)."""
+    stale = Job.objects.filter(
+        status__in=[Job.Status.PENDING, Job.Status.IN_PROGRESS, Job.Status.PAUSED],
+        open_calls=0,
+        active_at__lt=clock.from_now(-settings.JOB_ABANDONED_AFTER_H * 3600),
+    )
+    closed = 0
+    for job_id in list(stale.order_by("active_at").values_list("pk", flat=True)[:BATCH]):
+        with transaction.atomic():
+            job = lifecycle.lock_job(job_id)
+            if job.is_closed or job.open_calls or not stale.filter(pk=job_id).exists():
+                continue
+            verdict = Job.Status.COMPLETED if job.successful_calls else Job.Status.FAILED
+            lifecycle.close_job(
+                job,
+                verdict,
+                closed_by="sweeper",
+                error_message=None if job.successful_calls else "Abandoned: no activity",
+            )
+            closed += 1
+    return closed
+
+
+def _release_orphaned_holds() -> int:
+    """Old holds of jobs that owe nothing more. There should be none: each is a bug that was survived.
+
+    Younger ones belong to jobs at work; `ledger_verify` compares those with their jobs.
+    """
+    released = 0
+    old = Hold.objects.filter(
+        state=Hold.State.OPEN, opened_at__lt=clock.from_now(-2 * settings.JOB_ABANDONED_AFTER_H * 3600)
+    )
+    for hold in old.order_by("opened_at")[:BATCH]:
+        with transaction.atomic():
+            job = Job.objects.select_for_update().filter(pk=hold.job).first()
+            if job is not None and job.charge_state not in (Job.ChargeState.CHARGED, Job.ChargeState.FREE):
+                continue
+            if ledger.release(job=hold.job):
+                log.error("released an orphaned hold of job %s", hold.job)
+                released += 1
+    return released
+
+
+def _forget_payloads() -> int:
+    ids = list(CallPayload.objects.filter(expires_at__lt=Now()).values_list("pk", flat=True)[:BATCH])
+    return CallPayload.objects.filter(pk__in=ids).delete()[0]

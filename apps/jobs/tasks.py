@@ -1,0 +1,17 @@
+"""Celery tasks: each fetches nothing and decides nothing, it calls one function. Safe to run twice."""
+
+from celery import shared_task
+
+from apps.jobs import execution, sweeper
+
+
+@shared_task(name="jobs.run_call", acks_late=True, reject_on_worker_lost=True, ignore_result=True)
+def run_call(call_id: str) -> None:
+    """Make one call, if it is still to be made."""
+    execution.run_call(call_id)
+
+
+@shared_task(name="jobs.sweep", ignore_result=True)
+def sweep() -> None:
+    """Resume, take over, expire and clean up what is due."""
+    sweeper.run()

@@ -1,0 +1,70 @@
+"""Create, find, suspend and resume organizations."""
+
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from apps.core import audit
+from apps.core.actors import Actor
+from apps.core.errors import InvalidField
+from apps.core.ids import RESERVED_IDS, is_public_id
+from apps.organizations.errors import OrganizationExists, OrganizationNotFound
+from apps.organizations.models import Organization
+
+
+def require_public_id(field: str, value: str) -> None:
+    """Raises: InvalidField when a caller may not choose this id."""
+    if not is_public_id(value):
+        raise InvalidField(
+            field,
+            "Must start with a letter or digit and hold only letters, digits and . _ : @ -"
+            f" (and be none of: {', '.join(sorted(RESERVED_IDS))}).",
+            value=value,
+        )
+
+
+def create(*, organization_id: str, name: str, actor: Actor, metadata: dict[str, Any] | None = None) -> Organization:
+    """Make an organization. Raises: OrganizationExists, InvalidField."""
+    require_public_id("organization_id", organization_id)
+    try:
+        with transaction.atomic():
+            organization = Organization.objects.create(
+                organization_id=organization_id, name=name, metadata=metadata or {}
+            )
+            audit.record(
+                "organization.create",
+                actor=actor,
+                kind="organization",
+                id=organization_id,
+                after={"name": name},
+            )
+    except IntegrityError:
+        raise OrganizationExists(f"Organization with ID '{organization_id}' already exists") from None
+    return organization
+
+
+def find(organization_id: str) -> Organization:
+    """Raises: OrganizationNotFound."""
+    organization = Organization.objects.filter(organization_id=organization_id).first()
+    if organization is None:
+        raise OrganizationNotFound(f"Organization '{organization_id}' not found")
+    return organization
+
+
+def set_status(organization: Organization, *, status: str, actor: Actor, reason: str = "") -> Organization:
+    """Suspend or resume: a suspended organization's teams open no job and start no call. Repeatable."""
+    with transaction.atomic():
+        locked = Organization.objects.select_for_update().get(pk=organization.pk)
+        if locked.status != status or locked.status_reason != reason:
+            audit.record(
+                "organization.status",
+                actor=actor,
+                kind="organization",
+                id=locked.organization_id,
+                before={"status": locked.status},
+                after={"status": status},
+                reason=reason,
+            )
+            locked.status, locked.status_reason = status, reason
+            locked.save(update_fields=["status", "status_reason", "updated_at"])
+    return locked

@@ -1,0 +1,203 @@
+"""Writes that span teams, models, keys and credits: one function each, used by API, admin and commands alike."""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+
+from apps.catalog import services as catalog
+from apps.core.actors import Actor
+from apps.core.errors import DomainError, InvalidRequest
+from apps.core.money import MICROS, credits_to_micros, whole_credits
+from apps.credits import billing, ledger
+from apps.credits.models import Entry
+from apps.organizations import services as organizations
+from apps.organizations.models import Organization
+from apps.teams import services as teams
+from apps.teams.models import Team
+from apps.virtual_keys import services as virtual_keys
+from apps.virtual_keys.models import VirtualKey
+
+
+@dataclass(frozen=True, slots=True)
+class TeamPlan:
+    """What a new team gets. Credits are whole."""
+
+    team_id: str
+    alias: str = ""
+    access_groups: list[str] = field(default_factory=list)
+    model_groups: list[str] = field(default_factory=list)
+    default_model: str | None = None
+    credits: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+    budget_mode: str | None = None
+    credits_per_dollar: Decimal | None = None
+    tokens_per_credit: int | None = None
+    cost_markup_percentage: Decimal | None = None
+    key_name: str = "first key"
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionedTeam:
+    """A team with its first key; `secret` is shown once."""
+
+    team: Team
+    key: VirtualKey
+    secret: str
+
+
+def create_team(organization: Organization, plan: TeamPlan, *, actor: Actor) -> ProvisionedTeam:
+    """Make a team with models, prices, a wallet, credits and a key: all of it or nothing.
+
+    Raises: what its parts raise (TeamExists, AliasNotFound, InvalidRequest, InvalidField).
+    """
+    with transaction.atomic():
+        team = teams.create(organization, team_id=plan.team_id, alias=plan.alias, metadata=plan.metadata, actor=actor)
+        if plan.access_groups or plan.model_groups:
+            catalog.set_team_models(
+                team, actor=actor, access_groups=plan.access_groups, model_groups=plan.model_groups
+            )
+        if plan.default_model is not None:
+            catalog.set_team_default(team, plan.default_model, actor=actor)
+        if (
+            plan.budget_mode not in (None, "job_based")
+            or plan.credits_per_dollar is not None
+            or plan.tokens_per_credit is not None
+            or plan.cost_markup_percentage is not None
+        ):
+            billing.change_plan(
+                team,
+                actor=actor,
+                budget_mode=plan.budget_mode,
+                credits_per_dollar=plan.credits_per_dollar,
+                tokens_per_credit=plan.tokens_per_credit,
+                cost_markup_percentage=plan.cost_markup_percentage,
+            )
+        ledger.open_wallet(team)
+        if plan.credits:
+            ledger.grant(
+                team,
+                amount_micros=credits_to_micros(plan.credits),
+                actor=actor,
+                key="initial",
+                reason="Initial allocation",
+            )
+        key, secret = virtual_keys.issue(team, actor=actor, name=plan.key_name)
+    return ProvisionedTeam(team, key, secret)
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionedOrganization:
+    """An organization with, if asked for, its first team; `team_error` says why there is none."""
+
+    organization: Organization
+    team: ProvisionedTeam | None
+    team_error: str | None
+
+
+def create_organization(
+    *,
+    organization_id: str,
+    name: str,
+    actor: Actor,
+    metadata: dict[str, Any] | None = None,
+    default_team: TeamPlan | None = None,
+) -> ProvisionedOrganization:
+    """Make an organization and, if given, its default team. It is made even when the team cannot be.
+
+    Raises: OrganizationExists, InvalidField.
+    """
+    with transaction.atomic():
+        organization = organizations.create(
+            organization_id=organization_id, name=name, metadata=metadata, actor=actor
+        )
+        if default_team is None:
+            return ProvisionedOrganization(organization, None, None)
+        try:
+            with transaction.atomic():
+                return ProvisionedOrganization(
+                    organization, create_team(organization, default_team, actor=actor), None
+                )
+        except DomainError as error:
+            return ProvisionedOrganization(organization, None, error.message)
+
+
+def set_allocation(team: Team, *, credits: int, actor: Actor, key: str, reason: str = "") -> Entry | None:
+    """Bring what a team was allocated to `credits` whole ones, by a grant or an adjustment of the difference.
+
+    Raises: InvalidRequest when that is less than it has used and holds.
+    """
+    with transaction.atomic():
+        ledger.lock_wallet(team)
+        balance = billing.balance(team)
+        difference = credits_to_micros(credits) - balance.allocated_micros
+        if difference > 0:
+            return ledger.grant(
+                team, amount_micros=difference, actor=actor, key=key, reason=reason or "Allocation raised"
+            )
+        if difference < 0:
+            if -difference > balance.spendable_micros:
+                least = -(-(balance.allocated_micros - balance.spendable_micros) // MICROS)
+                raise InvalidRequest(
+                    f"credits_allocated cannot be less than what is used and held: {least}"
+                    f" (used {whole_credits(balance.used_micros)}, held {whole_credits(balance.held_micros)})"
+                )
+            return ledger.adjust(
+                team, amount_micros=-difference, actor=actor, key=key, reason=reason or "Allocation lowered"
+            )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class EnsuredCustomer:
+    """A customer that exists now. `secret` is a key issued just now, None when the team had a key before."""
+
+    organization: Organization
+    team: Team
+    secret: str | None
+
+
+def ensure_customer(
+    *,
+    organization_id: str,
+    team_id: str,
+    credits: int,
+    actor: Actor,
+    models: list[str] | None = None,
+    default_model: str | None = None,
+    new_key: bool = False,
+) -> EnsuredCustomer:
+    """Make organization, team, wallet, credits and key as far as they are missing. Repeatable.
+
+    Credits are granted once, as the team's first allocation. A key is issued when the team has no usable one, or
+    when `new_key` asks for it.
+    Raises: InvalidRequest when the team belongs to another organization; what its parts raise.
+    """
+    with transaction.atomic():
+        organization = Organization.objects.filter(organization_id=organization_id).first() or organizations.create(
+            organization_id=organization_id, name=organization_id, actor=actor
+        )
+        team = Team.objects.select_related("organization").filter(team_id=team_id).first()
+        if team is None:
+            plan = TeamPlan(team_id=team_id, credits=credits, access_groups=models or [], default_model=default_model)
+            made = create_team(organization, plan, actor=actor)
+            return EnsuredCustomer(organization, made.team, made.secret)
+        if team.organization_id != organization.pk:
+            raise InvalidRequest(f"Team '{team_id}' belongs to organization '{team.organization.organization_id}'")
+        if models is not None:
+            catalog.set_team_models(team, access_groups=models, actor=actor)
+        if default_model is not None:
+            catalog.set_team_default(team, default_model, actor=actor)
+        if credits and not Entry.objects.filter(idempotency_key=f"grant:{team_id}:initial").exists():
+            ledger.grant(
+                team,
+                amount_micros=credits_to_micros(credits),
+                actor=actor,
+                key="initial",
+                reason="Initial allocation",
+            )
+        secret = None
+        if new_key or not virtual_keys.has_usable_key(team):
+            _, secret = virtual_keys.issue(team, actor=actor, name="provisioned")
+    return EnsuredCustomer(organization, team, secret)

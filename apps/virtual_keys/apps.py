@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class VirtualKeysConfig(AppConfig):
+    name = "apps.virtual_keys"
+    label = "virtual_keys"

@@ -1,0 +1,308 @@
+"""All settings, read from the environment in this one place.
+
+Each is documented in docs/settings.md (a test holds the two together). Defaults suit a laptop;
+`manage.py check --deploy` refuses the ones that must not reach production.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+# A .env beside manage.py is read when it exists; the real environment wins over it.
+environ.Env.read_env(str(BASE_DIR / ".env"))
+
+# --- What is where -----------------------------------------------------------------------------------------
+
+# Embedded: worker, sweeper and replies inside the serving process, no server to install. Set by `manage.py
+# demo` alone, since only there may the demo provider answer.
+EMBEDDED = env.bool("SAASLLM_EMBEDDED", default=False)
+DEVELOPMENT_SECRET = "development-only-not-a-secret"  # noqa: S105  (what the checks look for)
+KNOWN_DEFAULT_MASTER_KEYS = frozenset(
+    {"sk-admin-local-dev-change-in-production", "sk-master-key", "sk-1234", "changeme"}
+)
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default=DEVELOPMENT_SECRET)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# Keyed hash of virtual keys: changing it makes every issued key unknown, so it is not SECRET_KEY.
+KEY_PEPPER = env.str("KEY_PEPPER", default=DEVELOPMENT_SECRET)
+# Newest first; older ones only decrypt.
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEY", default=[])
+MASTER_KEY = env.str("MASTER_KEY", default="")
+
+REDIS_URL = env.str("REDIS_URL", default="")
+# Prefixed to every Redis key of ours, so that two installations (or a test run) can share a server.
+REDIS_PREFIX = env.str("REDIS_PREFIX", default="saasllm")
+# Connect and socket timeout of everything that talks to Redis: it only hints, so nobody waits for it.
+REDIS_TIMEOUT_S = env.float("REDIS_TIMEOUT_S", default=1.0)
+
+LITELLM_BASE_URL = env.str("LITELLM_BASE_URL", default=env.str("LITELLM_PROXY_URL", default="")).rstrip("/")
+LITELLM_MASTER_KEY = env.str("LITELLM_MASTER_KEY", default="")
+# The provider model behind the platform's default alias, as LiteLLM names it; read by `provision` and `demo`.
+DEFAULT_MODEL = env.str("DEFAULT_MODEL", default="")
+
+# --- The call path -----------------------------------------------------------------------------------------
+
+# Threads of one web process; must equal the server's own figure (granian --blocking-threads).
+WEB_THREADS = env.int("WEB_THREADS", default=64)
+# Waiting calls and streams may take this share of them, so that /health and complete always answer.
+WAITING_SHARE = env.float("WAITING_SHARE", default=0.8)
+CALL_WAIT_S = env.float("CALL_WAIT_S", default=28.0)
+CALL_WAIT_MAX_S = env.float("CALL_WAIT_MAX_S", default=600.0)
+CALL_DEADLINE_S = env.float("CALL_DEADLINE_S", default=600.0)
+CALL_LEASE_S = env.float("CALL_LEASE_S", default=15.0)
+CALL_MAX_CLAIMS = env.int("CALL_MAX_CLAIMS", default=5)
+CALLS_PER_JOB_MAX = env.int("CALLS_PER_JOB_MAX", default=1000)
+# An unclaimed call is published again after this long, then after twice, four times … that, up to a minute.
+REPUBLISH_AFTER_S = env.float("REPUBLISH_AFTER_S", default=3.0)
+SWEEP_EVERY_S = env.float("SWEEP_EVERY_S", default=2.0)
+GATEWAY_CONNECT_TIMEOUT_S = env.float("GATEWAY_CONNECT_TIMEOUT_S", default=5.0)
+GATEWAY_TIMEOUT_S = env.float("GATEWAY_TIMEOUT_S", default=300.0)
+GATEWAY_MAX_ANSWER_BYTES = env.int("GATEWAY_MAX_ANSWER_BYTES", default=20_000_000)
+JOB_ABANDONED_AFTER_H = env.float("JOB_ABANDONED_AFTER_H", default=24.0)
+PAYLOAD_RETENTION_H = env.float("PAYLOAD_RETENTION_H", default=24.0)
+ATTACH_WINDOW_S = env.float("ATTACH_WINDOW_S", default=600.0)
+EMBEDDED_WORKER_THREADS = env.int("EMBEDDED_WORKER_THREADS", default=32)
+
+# --- Limits on what comes in -------------------------------------------------------------------------------
+
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", default=20_000_000)
+MAX_JSON_DEPTH = env.int("MAX_JSON_DEPTH", default=64)
+METADATA_MAX_BYTES = env.int("METADATA_MAX_BYTES", default=10_240)
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+# --- Credits -----------------------------------------------------------------------------------------------
+
+DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
+# Output tokens assumed for a metered call whose caller and model both name no cap.
+DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
+
+# --- Django ------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "apps.core",
+    "apps.organizations",
+    "apps.teams",
+    "apps.catalog",
+    "apps.virtual_keys",
+    "apps.credits",
+    "apps.provisioning",
+    "apps.jobs",
+    "apps.api",
+]
+
+MIDDLEWARE = [
+    "apps.api.middleware.RequestIdMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "saasllm.urls"
+WSGI_APPLICATION = "saasllm.wsgi.application"
+APPEND_SLASH = False
+AUTH_USER_MODEL = "organizations.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+LOGIN_URL = "/admin/login/"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+]
+
+
+def _database() -> dict[str, Any]:
+    """The one database. SQLite for a laptop, PostgreSQL for anything real.
+
+    Raises: ImproperlyConfigured when DATABASE_URL names another engine or cannot be read.
+    """
+    url = env.str("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'var' / 'db.sqlite3'}")
+    try:
+        config: dict[str, Any] = environ.Env.db_url_config(url)
+    except Exception as error:
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read: expected postgres://user:pass@host:port/name"
+        ) from error
+    engine = config.get("ENGINE", "")
+    options: dict[str, Any] = dict(config.get("OPTIONS") or {})
+    if engine.endswith("sqlite3"):
+        options |= {
+            # Readers never block the writer; writers queue for the lock at BEGIN instead of failing at COMMIT.
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        }
+        # A file, not shared memory: threads of a test need the locking that production has.
+        config["TEST"] = {
+            "NAME": str(BASE_DIR / "var" / f"test{env.str('TEST_DATABASE_SUFFIX', default='')}.sqlite3")
+        }
+    elif engine.endswith("postgresql"):
+        options |= {
+            "pool": {
+                "min_size": env.int("DB_POOL_MIN", default=1),
+                "max_size": env.int("DB_POOL_MAX", default=20),
+                "timeout": env.float("DB_POOL_TIMEOUT_S", default=10.0),
+            },
+            "connect_timeout": 5,
+            "application_name": "saasllm",
+        }
+    else:
+        raise ImproperlyConfigured("DATABASE_URL must be postgres://… or sqlite:///…")
+    return {**config, "OPTIONS": options, "CONN_MAX_AGE": 0, "ATOMIC_REQUESTS": False}
+
+
+DATABASES = {"default": _database()}
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Served from the apps themselves, so that a fresh clone needs no collectstatic.
+WHITENOISE_USE_FINDERS = True
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = env.bool("COOKIES_SECURE", default=False)
+CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE
+SECURE_SSL_REDIRECT = env.bool("SSL_REDIRECT", default=False)
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=0)
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_FORWARDED_PROTO", default=False) else None
+)
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+
+CORS_ALLOWED_ORIGINS = [
+    origin.strip().rstrip("/")
+    for origin in [
+        *env.list(
+            "CORS_ALLOWED_ORIGINS",
+            default=[
+                "http://localhost:3002",
+                "http://127.0.0.1:3002",
+                "http://localhost:3001",
+                "http://127.0.0.1:3001",
+            ],
+        ),
+        env.str("ADMIN_PANEL_URL", default=""),
+        *env.list("ADDITIONAL_CORS_ORIGINS", default=[]),
+    ]
+    if origin.strip()
+]
+CORS_ALLOW_CREDENTIALS = True
+CORS_URLS_REGEX = r"^/(api|v1)/.*$"
+CORS_ALLOW_HEADERS = (
+    "accept",
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "prefer",
+    "user-agent",
+    "x-admin-key",
+    "x-csrftoken",
+    "x-job-id",
+    "x-requested-with",
+)
+CORS_EXPOSE_HEADERS = ("idempotency-replayed", "retry-after", "x-job-id", "x-call-id", "x-request-id")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_PARSER_CLASSES": ["apps.api.parsing.JSONBodyParser"],
+    "DEFAULT_RENDERER_CLASSES": ["apps.api.rendering.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "apps.api.rendering.AlwaysJSON",
+    "EXCEPTION_HANDLER": "apps.api.errors.handle_exception",
+    "UNAUTHENTICATED_USER": None,
+    "UNAUTHENTICATED_TOKEN": None,
+}
+
+# --- Celery: ids only, never payloads or money; the database knows what is due ------------------------------
+
+CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
+CELERY_TASK_DEFAULT_QUEUE = f"{REDIS_PREFIX}.calls"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_TASK_SEND_SENT_EVENT = False
+CELERY_TASK_CREATE_MISSING_QUEUES = True
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CONNECTION_TIMEOUT = REDIS_TIMEOUT_S
+CELERY_BROKER_POOL_LIMIT = WEB_THREADS
+CELERY_TIMEZONE = "UTC"
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
+    {"polling_interval": 0.02}
+    if CELERY_BROKER_URL.startswith("memory:")
+    else {
+        # Above the longest call: a shorter one delivers a running call twice (the claim would refuse it, but
+        # for nothing). Kombu's default of 10 connections throttles a worker to 20 tasks a second.
+        "visibility_timeout": int(CALL_DEADLINE_S) + 600,
+        "max_connections": 200,
+        "socket_timeout": REDIS_TIMEOUT_S,
+        "socket_connect_timeout": REDIS_TIMEOUT_S,
+        "health_check_interval": 10,
+        "global_keyprefix": f"{REDIS_PREFIX}:",
+    }
+)
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "jobs.sweep", "schedule": SWEEP_EVERY_S, "options": {"expires": 10}},
+    "verify": {"task": "credits.verify", "schedule": 3600.0, "options": {"expires": 600}},
+}
+
+# --- Logs: one line a state change, ids and numbers, never a prompt, a reply or a secret ---------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="WARNING")},
+    "loggers": {
+        # A refused request is an answer, not an incident.
+        "django.request": {"level": "ERROR"},
+        "saasllm": {"level": env.str("LOG_LEVEL", default="WARNING")},
+    },
+}

@@ -1,0 +1,18 @@
+"""All URLs. Unrouted ones answer in JSON, but for the admin site's."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from apps.api import health
+
+urlpatterns = [
+    path("health", health.health),
+    path("livez", health.health),
+    path("readyz", health.ready),
+    path("api/", include("apps.api.urls")),
+    path("admin/", admin.site.urls),
+]
+
+handler400 = "apps.api.errors.bad_request"
+handler404 = "apps.api.errors.not_found"
+handler500 = "apps.api.errors.server_error"

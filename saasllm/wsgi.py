@@ -1,0 +1,16 @@
+"""The WSGI application. In embedded mode the worker and the sweeper start here, in the serving process."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "saasllm.settings")
+
+application = get_wsgi_application()
+
+from django.conf import settings  # noqa: E402  (settings exist only once Django is set up)
+
+if settings.EMBEDDED:
+    from apps.jobs import embedded
+
+    embedded.start()

@@ -1,0 +1,85 @@
+"""Makes what tests need, through the product's own functions. Credits are whole."""
+
+import itertools
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from apps.catalog import services as catalog
+from apps.catalog.models import ModelAlias
+from apps.core.actors import Actor
+from apps.organizations.models import Organization
+from apps.provisioning import services as provisioning
+from apps.teams.models import Team
+from apps.virtual_keys import services as virtual_keys
+from apps.virtual_keys.services import Principal
+
+TESTER = Actor("command", "tests")
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Customer:
+    """A team with its key."""
+
+    organization: Organization
+    team: Team
+    secret: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"}
+
+    @property
+    def principal(self) -> Principal:
+        virtual_keys.forget_cached()
+        return virtual_keys.authenticate(self.secret)
+
+
+def organization(organization_id: str | None = None) -> Organization:
+    organization_id = organization_id or f"org-{next(_numbers)}"
+    return provisioning.create_organization(
+        organization_id=organization_id, name=organization_id.title(), actor=TESTER
+    ).organization
+
+
+def customer(
+    *, credits: int = 100, team_id: str | None = None, org: Organization | None = None, **plan: Any
+) -> Customer:
+    org = org or organization()
+    team_id = team_id or f"team-{next(_numbers)}"
+    made = provisioning.create_team(
+        org, provisioning.TeamPlan(team_id=team_id, credits=credits, **plan), actor=TESTER
+    )
+    return Customer(org, made.team, made.secret)
+
+
+def metered_customer(*, credits: int = 100, credits_per_dollar: int = 10, **plan: Any) -> Customer:
+    return customer(
+        credits=credits,
+        budget_mode="consumption_usd",
+        credits_per_dollar=Decimal(credits_per_dollar),
+        **plan,
+    )
+
+
+def platform_model(
+    name: str = "chat-default",
+    *,
+    route: ModelAlias.Route = ModelAlias.Route.DEMO,
+    provider_model: str = "demo",
+) -> ModelAlias:
+    return catalog.set_platform_default(name=name, provider_model=provider_model, route=route, actor=TESTER)
+
+
+def alias(
+    name: str, *, input_usd_per_mtok: int | None = None, output_usd_per_mtok: int | None = None, **fields: Any
+) -> ModelAlias:
+    return ModelAlias.objects.create(
+        name=name,
+        provider_model=fields.pop("provider_model", f"provider/{name}"),
+        route=fields.pop("route", ModelAlias.Route.DEMO),
+        input_nanousd_per_mtok=None if input_usd_per_mtok is None else input_usd_per_mtok * 10**9,
+        output_nanousd_per_mtok=None if output_usd_per_mtok is None else output_usd_per_mtok * 10**9,
+        **fields,
+    )
