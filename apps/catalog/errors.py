@@ -1,6 +1,6 @@
 """Rules of the catalog that a request can break."""
 
-from apps.core.errors import InvalidRequest, NotAllowed, NotFound
+from apps.core.errors import NotAllowed, NotFound
 
 
 class ModelNotAllowed(NotAllowed):
@@ -19,9 +19,3 @@ class AliasNotFound(NotFound):
     """Raised when an alias that a team is to use does not exist."""
 
     code = "alias_not_found"
-
-
-class AliasExists(InvalidRequest):
-    """Raised when the name was taken before."""
-
-    code = "alias_exists"

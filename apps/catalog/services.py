@@ -1,14 +1,16 @@
 """What a team may ask for, and what its calls resolve to."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, Subquery
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from apps.catalog.errors import AliasNotFound, ModelNotAllowed, NoModelAvailable
 from apps.catalog.models import ModelAlias, TeamAlias, TeamDefaultModel
 from apps.core import audit
 from apps.core.actors import Actor
+from apps.core.prepared import Select, param
 from apps.teams.models import Team
 
 
@@ -30,6 +32,34 @@ class ResolvedModel:
         return self.input_nanousd_per_mtok is not None and self.output_nanousd_per_mtok is not None
 
 
+def _active(team: Any) -> QuerySet[ModelAlias]:
+    """Active aliases, with `given_id` set on those that the team was given."""
+    given = TeamAlias.objects.filter(team=team, alias=OuterRef("pk"))
+    return ModelAlias.objects.filter(status=ModelAlias.Status.ACTIVE).annotate(
+        given_id=Subquery(given.values("id")[:1])
+    )
+
+
+def _defaults(team: Any) -> QuerySet[ModelAlias]:
+    """What a call that names no model may use: the team's choice, the platform's, then by age of access."""
+    chosen = Exists(TeamDefaultModel.objects.filter(team=team, alias=OuterRef("pk")))
+    return (
+        _active(team)
+        .annotate(is_chosen=chosen)
+        .filter(Q(given_id__isnull=False) | Q(is_open=True))
+        .order_by("-is_chosen", "-is_default", F("given_id").asc(nulls_last=True), "name")
+    )
+
+
+_NAMED: Select[ModelAlias] = Select(lambda: _active(param("team", TeamAlias)).filter(name=param("name", ModelAlias)))
+# An alias that is merely open to all is nobody's default.
+_DEFAULT: Select[ModelAlias] = Select(
+    lambda: _defaults(param("team", TeamAlias)).filter(
+        Q(is_chosen=True) | Q(is_default=True) | Q(given_id__isnull=False)
+    )[:1]
+)
+
+
 def resolve(team: Team, asked: str | None, *, only: tuple[str, ...] = ()) -> ResolvedModel:
     """The model behind the name a team asked for, or its default when it named none. One query.
 
@@ -37,26 +67,13 @@ def resolve(team: Team, asked: str | None, *, only: tuple[str, ...] = ()) -> Res
     was given. `only` is a key's own list of aliases.
     Raises: ModelNotAllowed (unknown names too), NoModelAvailable.
     """
-    given = TeamAlias.objects.filter(team=team, alias=OuterRef("pk"))
-    aliases = ModelAlias.objects.filter(status=ModelAlias.Status.ACTIVE).annotate(
-        given_id=Subquery(given.values("id")[:1])
-    )
     if asked:
-        alias = aliases.filter(name=asked).first()
-        if alias is None or not (alias.is_open or alias.given_id) or (only and asked not in only):
+        alias = _NAMED.first(team=team.pk, name=asked)
+        if alias is None or not (alias.is_open or getattr(alias, "given_id", None)) or (only and asked not in only):
             kind = "alias" if alias is not None else "group"
             raise ModelNotAllowed(f"Team '{team.team_id}' does not have access to model {kind} '{asked}'")
     else:
-        if only:
-            aliases = aliases.filter(name__in=only)
-        chosen = Exists(TeamDefaultModel.objects.filter(team=team, alias=OuterRef("pk")))
-        alias = (
-            aliases.annotate(is_chosen=chosen)
-            .filter(Q(given_id__isnull=False) | Q(is_open=True))
-            .filter(Q(is_chosen=True) | Q(is_default=True) | Q(given_id__isnull=False) | Q(name__in=only))
-            .order_by("-is_chosen", "-is_default", F("given_id").asc(nulls_last=True), "name")
-            .first()
-        )
+        alias = _defaults(team.pk).filter(name__in=only).first() if only else _DEFAULT.first(team=team.pk)
         if alias is None:
             raise NoModelAvailable(f"No model available for team '{team.team_id}'")
     return ResolvedModel(

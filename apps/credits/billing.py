@@ -6,12 +6,14 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.errors import InvalidRequest
 from apps.core.money import MICROS, PPM, exact_credits, whole_credits
-from apps.credits.models import Account, BillingSettings, RateCard, RateCardVersion
+from apps.core.prepared import Select, param
+from apps.credits.models import Account, BillingSettings, Entry, RateCard, RateCardVersion
 from apps.credits.pricing import DEFAULT_MICROS_PER_USD, DEFAULT_TOKENS_PER_CREDIT, Mode
 from apps.teams.models import Team
 
@@ -81,10 +83,24 @@ _BALANCE_FIELDS = (
 )
 
 
+_WALLET: Select[Account] = Select(
+    lambda: (
+        Account.objects.filter(team=param("team", Account), kind=Account.Kind.WALLET, restriction="")
+        .only(*_BALANCE_FIELDS)
+        .order_by()[:1]
+    )
+)
+_HIDES_COSTS: Select[BillingSettings] = Select(
+    lambda: BillingSettings.objects.filter(team=param("team", BillingSettings), show_costs=False).only("team_id")[:1]
+)
+
+
 def balance(team: Team) -> Balance:
     """The team's general wallet; all zero (and `exists` false) before it has one."""
-    row = Account.objects.filter(team=team, kind=Account.Kind.WALLET, restriction="").values(*_BALANCE_FIELDS).first()
-    return Balance(**row, exists=True) if row else Balance()
+    wallet = _WALLET.first(team=team.pk)
+    if wallet is None:
+        return Balance()
+    return Balance(**{name: getattr(wallet, name) for name in _BALANCE_FIELDS}, exists=True)
 
 
 def balances(teams: list[Team]) -> dict[int, Balance]:
@@ -114,7 +130,7 @@ def plan(team: Team) -> Plan:
 
 def shows_costs(team: Team) -> bool:
     """Whether the team's keys see what calls cost in USD."""
-    return not BillingSettings.objects.filter(team=team, show_costs=False).exists()
+    return _HIDES_COSTS.first(team=team.pk) is None
 
 
 def _plan(version: RateCardVersion | None, *, show_costs: bool) -> Plan:
@@ -127,6 +143,52 @@ def _plan(version: RateCardVersion | None, *, show_costs: bool) -> Plan:
         uses_default_tokens=version is None or version.tokens_per_credit is None,
         show_costs=show_costs,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """An entry as one wallet sees it: its number there, and what was posted before and after it, in micros."""
+
+    entry: Entry
+    number: int
+    before_micros: int
+    after_micros: int
+
+
+def postings(team: Team, *, limit: int, offset: int) -> tuple[int, list[Posting]]:
+    """How many entries the team's general wallet has, and a page of them, newest first. Two queries.
+
+    Pages go by the wallet's gapless numbers: a page costs the same however long the ledger is.
+    """
+    wallet = _wallet(team)
+    if wallet is None:
+        return 0, []
+    last = wallet.seq - offset
+    numbers = (last - limit + 1, last)
+    entries = Entry.objects.filter(
+        Q(credit_account=wallet, credit_seq__range=numbers) | Q(debit_account=wallet, debit_seq__range=numbers)
+    )
+    page = [_seen_by(wallet, entry) for entry in entries]
+    return wallet.seq, sorted(page, key=lambda posting: posting.number, reverse=True)
+
+
+def posting(team: Team, entry_id: str) -> Posting:
+    """One entry of the team's general wallet."""
+    wallet = _wallet(team)
+    assert wallet is not None, "who has an entry has a wallet"
+    return _seen_by(wallet, Entry.objects.get(Q(credit_account=wallet) | Q(debit_account=wallet), pk=entry_id))
+
+
+def _wallet(team: Team) -> Account | None:
+    return Account.objects.filter(team=team, kind=Account.Kind.WALLET, restriction="").first()
+
+
+def _seen_by(wallet: Account, entry: Entry) -> Posting:
+    if entry.credit_account_id == wallet.pk:
+        after = entry.credit_balance_micros or 0
+        return Posting(entry, entry.credit_seq or 0, after - entry.amount_micros, after)
+    after = entry.debit_balance_micros or 0
+    return Posting(entry, entry.debit_seq or 0, after + entry.amount_micros, after)
 
 
 def change_plan(

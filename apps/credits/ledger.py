@@ -8,13 +8,16 @@ changed, and the guard, the change and the new balance must be one statement. Se
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Sum
+from django.db.models import BigIntegerField, F, Sum, Value
 
 from apps.core.actors import SYSTEM, Actor
 from apps.core.errors import IdempotencyConflict
+from apps.core.ids import new_id
 from apps.core.money import whole_credits
+from apps.core.prepared import Insert, Param, Select, Update, columns, param
 from apps.credits.errors import EntryNotReversible, InsufficientCredits, ReversalExceedsEntry
 from apps.credits.models import ISSUED_ID, REVENUE_ID, SYSTEM_ACCOUNTS, Account, Entry, Grant, GrantUse, Hold
 from apps.teams.models import Team
@@ -31,7 +34,7 @@ PRIORITIES = {
 class Charge:
     """What a charge came to: what was posted, what the hold gave back, and what could not be taken."""
 
-    entry: Entry | None
+    entry_id: UUID | None
     charged_micros: int
     uncollected_micros: int
 
@@ -44,6 +47,46 @@ class _Side:
     held: int
     seq: int
     debt: int
+
+
+_LOCKED: Select[Account] = Select(
+    lambda: (
+        Account.objects.select_for_update()
+        .filter(pk=param("id", Account))
+        .only("posted_micros", "held_micros", "credit_line_micros")
+    )
+)
+_TEAM_HOLD: Select[Hold] = Select(
+    lambda: Hold.objects.filter(job=param("job", Hold), account__team=Param("team", BigIntegerField()))[:1]
+)
+_LOTS: Select[Grant] = Select(
+    lambda: Grant.objects.filter(account=param("account", Grant), remaining_micros__gt=0).only("remaining_micros")
+)
+_USE_LOT = Update(
+    lambda: Grant.objects.filter(pk=param("id", Grant)),
+    lambda: {"remaining_micros": F("remaining_micros") - Param("used", BigIntegerField())},
+)
+_INSERT_USE = Insert(GrantUse, lambda: columns(GrantUse, "entry", "grant", "amount_micros"))
+_INSERT_CHARGE = Insert(
+    Entry,
+    lambda: {
+        **columns(
+            Entry,
+            "id",
+            "debit_account",
+            "amount_micros",
+            "debit_seq",
+            "debit_balance_micros",
+            "job",
+            "source",
+            "actor",
+            "reason",
+            "idempotency_key",
+        ),
+        "kind": Value(Entry.Kind.CHARGE),
+        "credit_account": Value(REVENUE_ID),
+    },
+)
 
 
 # --- Credits in --------------------------------------------------------------------------------------------
@@ -151,12 +194,17 @@ def hold(team: Team, *, job: str, amount_micros: int) -> Hold:
             if first is not None:
                 return first
             raise insufficient(team, needed_micros=amount_micros)
-        try:
-            with transaction.atomic():
-                return Hold.objects.create(account_id=wallet, job=job, amount_micros=amount_micros)
-        except IntegrityError:
-            _post(wallet, held=-amount_micros)
-            return Hold.objects.get(job=job, account_id=wallet)
+        new = Hold(account_id=wallet, job=job, amount_micros=amount_micros)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO credits_hold (id, account_id, job, amount_micros, state, opened_at)"
+                " VALUES (%s, %s, %s, %s, 'open', CURRENT_TIMESTAMP) ON CONFLICT DO NOTHING",
+                [_uuid(new), wallet, job, amount_micros],
+            )
+            if cursor.rowcount == 1:
+                return new
+        _post(wallet, held=-amount_micros)
+        return Hold.objects.get(job=job, account_id=wallet)
 
 
 def extend(team: Team, *, job: str, to_micros: int) -> Hold:
@@ -231,101 +279,66 @@ def charge(team: Team, *, job: str, amount_micros: int, actor: Actor = SYSTEM, r
     """
     with transaction.atomic():
         idempotency_key = f"charge:job:{job}"
-        first = Entry.objects.filter(idempotency_key=idempotency_key).first()
-        if first is not None:
-            return Charge(first, first.amount_micros, 0)
-        # A hold that a concurrent extend changed is read again; one that was closed ends the loop.
-        while True:
-            open_hold = Hold.objects.filter(job=job, account__team=team).first()
-            if open_hold is not None and open_hold.state != Hold.State.OPEN:
-                break
-            account_id = open_hold.account_id if open_hold is not None else _open_wallet(team)
-            try:
-                with transaction.atomic():
-                    return _charge_once(account_id, open_hold, job, amount_micros, idempotency_key, actor, reason)
-            except _HoldChanged:
-                continue
-            except IntegrityError:
-                break
-        first = Entry.objects.filter(idempotency_key=idempotency_key).first()
-        return Charge(first, first.amount_micros, 0) if first is not None else Charge(None, 0, amount_micros)
-
-
-class _HoldChanged(Exception):
-    """A concurrent charge, release or extend changed the hold after it was read."""
-
-
-def _charge_once(
-    account_id: int,
-    open_hold: Hold | None,
-    job: str,
-    amount_micros: int,
-    idempotency_key: str,
-    actor: Actor,
-    reason: str,
-) -> Charge:
-    held = open_hold.amount_micros if open_hold is not None else 0
-    side = _take(account_id, held=held, take=amount_micros)
-    take = amount_micros
-    if side is None:
-        account = Account.objects.select_for_update().get(pk=account_id)
-        available = account.posted_micros - account.held_micros + account.credit_line_micros + held
-        take = max(0, min(amount_micros, available))
-        side = _take(account_id, held=held, take=take)
-        assert side is not None, "the account is locked and the sum was just read"
-    if open_hold is not None and _close_hold(open_hold, Hold.State.CHARGED) != held:
-        raise _HoldChanged
-    if take == 0:
-        return Charge(None, 0, amount_micros)
-    entry = Entry.objects.create(
-        kind=Entry.Kind.CHARGE,
-        debit_account_id=account_id,
-        credit_account_id=REVENUE_ID,
-        amount_micros=take,
-        debit_seq=side.seq,
-        debit_balance_micros=side.posted,
-        job=job,
-        source=f"job:{job}",
-        actor=str(actor),
-        reason=reason,
-        idempotency_key=idempotency_key,
-    )
-    _burn(account_id, entry, take)
-    return Charge(entry, take, amount_micros - take)
-
-
-def _take(account_id: int, *, held: int, take: int) -> _Side | None:
-    """Close `held` and post `take` away, if it is covered by the hold or by what can be spent besides it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE credits_account SET held_micros = held_micros - %s, posted_micros = posted_micros - %s,"
-            " used_micros = used_micros + %s, seq = seq + %s"
-            " WHERE id = %s AND (%s <= %s OR posted_micros - held_micros + credit_line_micros + %s >= %s)"
-            " RETURNING posted_micros, held_micros, seq, debt_micros",
-            [held, take, take, 1 if take else 0, account_id, take, held, held, take],
+        held = _TEAM_HOLD.first(job=job, team=team.pk)
+        if held is not None and held.state != Hold.State.OPEN:
+            return _charged_before(idempotency_key, amount_micros)
+        account_id = held.account_id if held is not None else _open_wallet(team)
+        # From here on the account's lock makes this the only change of its balance, holds and grants.
+        account = _LOCKED.first(id=account_id)
+        assert account is not None, "accounts are never deleted"
+        held_micros = 0
+        if held is not None:
+            # What it holds is read as it is closed: it may have been extended, or closed, before the lock was ours.
+            closed = _close_hold(held, Hold.State.CHARGED)
+            if closed is None:
+                return _charged_before(idempotency_key, amount_micros)
+            held_micros = closed
+        elif Entry.objects.filter(idempotency_key=idempotency_key).exists():
+            return _charged_before(idempotency_key, amount_micros)
+        available = account.posted_micros - account.held_micros + account.credit_line_micros + held_micros
+        # A hold that is older than a take-back is still the job's to spend.
+        take = min(amount_micros, max(available, held_micros))
+        side = _post(account_id, held=-held_micros, posted=-take, used=take)
+        if take == 0:
+            return Charge(None, 0, amount_micros)
+        entry_id = new_id()
+        _INSERT_CHARGE.run(
+            id=entry_id,
+            debit_account=account_id,
+            amount_micros=take,
+            debit_seq=side.seq,
+            debit_balance_micros=side.posted,
+            job=job,
+            source=f"job:{job}",
+            actor=str(actor),
+            reason=reason,
+            idempotency_key=idempotency_key,
         )
-        row = cursor.fetchone()
-    return _Side(*row) if row else None
+        _burn(account_id, entry_id, take)
+        return Charge(entry_id, take, amount_micros - take)
 
 
-def _burn(account_id: int, entry: Entry, amount_micros: int, *, spare_micros: int = 0) -> None:
+def _charged_before(idempotency_key: str, amount_micros: int) -> Charge:
+    """The charge that was posted first; none when the hold was released instead."""
+    first = Entry.objects.filter(idempotency_key=idempotency_key).first()
+    return Charge(first.pk, first.amount_micros, 0) if first is not None else Charge(None, 0, amount_micros)
+
+
+def _burn(account_id: int, entry_id: UUID, amount_micros: int, *, spare_micros: int = 0) -> None:
     """Take an entry's amount from the account's grants in burn order; what they lack becomes debt.
 
     The caller has the account's row lock, so nobody else changes its grants. `spare_micros` of them stay.
     """
-    lots = list(Grant.objects.filter(account_id=account_id, remaining_micros__gt=0))
-    burnable = max(0, sum(lot.remaining_micros for lot in lots) - spare_micros)
-    left = min(amount_micros, burnable)
-    uses = []
+    lots = _LOTS.all(account=account_id)
+    left = min(amount_micros, max(0, sum(lot.remaining_micros for lot in lots) - spare_micros))
+    short = amount_micros - left
     for lot in lots:
         if left == 0:
             break
         used = min(lot.remaining_micros, left)
         left -= used
-        uses.append(GrantUse(entry=entry, grant=lot, amount_micros=used))
-        Grant.objects.filter(pk=lot.pk).update(remaining_micros=F("remaining_micros") - used)
-    GrantUse.objects.bulk_create(uses)
-    short = amount_micros - sum(use.amount_micros for use in uses)
+        _USE_LOT.run(id=lot.pk, used=used)
+        _INSERT_USE.run(entry=entry_id, grant=lot.pk, amount_micros=used)
     if short:
         _change_debt(account_id, short)
 
@@ -453,7 +466,7 @@ def _take_back(
         external_id=external_id,
         reverses=original,
     )
-    _burn(account_id, entry, amount_micros, spare_micros=held)
+    _burn(account_id, entry.pk, amount_micros, spare_micros=held)
     _change_debt(account_id, -amount_micros)
     return entry
 
@@ -497,7 +510,7 @@ def adjust(team: Team, *, amount_micros: int, actor: Actor, key: str, reason: st
             reason=reason,
             idempotency_key=idempotency_key,
         )
-        _burn(wallet_id, entry, amount_micros)
+        _burn(wallet_id, entry.pk, amount_micros)
         return entry
 
 

@@ -8,7 +8,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.core.money import MICROS, NANOUSD, PPM
-from apps.credits.models import RateCardVersion
+from apps.core.prepared import Select, param
+from apps.credits.models import RateCard, RateCardVersion
 from apps.teams.models import Team
 
 Mode = RateCardVersion.Mode
@@ -50,22 +51,26 @@ def default_terms() -> Terms:
     )
 
 
+_IN_FORCE: Select[RateCardVersion] = Select(
+    lambda: RateCardVersion.objects.filter(
+        Q(card__team=param("team", RateCard))
+        | Q(card__organization=param("organization", RateCard))
+        | Q(card__team__isnull=True, card__organization__isnull=True),
+        Q(card__job_type="") | Q(card__job_type=param("job_type", RateCard)),
+        effective_from__lte=Now(),
+    ).order_by(
+        F("card__team_id").desc(nulls_last=True),
+        F("card__organization_id").desc(nulls_last=True),
+        "-card__job_type",
+        "-number",
+    )[:1]
+)
+
+
 def card_in_force(team: Team, job_type: str) -> RateCardVersion | None:
     """The version that prices this job type now: the team's card before the organization's before the
     platform's, and one for the job type before one for every job type. One query."""
-    owner = Q(card__team_id=team.pk) | Q(card__organization_id=team.organization_id)
-    platform = Q(card__team__isnull=True, card__organization__isnull=True)
-    return (
-        RateCardVersion.objects.filter(owner | platform, card__job_type__in=["", job_type], effective_from__lte=Now())
-        .select_related("card")
-        .order_by(
-            F("card__team_id").desc(nulls_last=True),
-            F("card__organization_id").desc(nulls_last=True),
-            "-card__job_type",
-            "-number",
-        )
-        .first()
-    )
+    return _IN_FORCE.first(team=team.pk, organization=team.organization_id, job_type=job_type)
 
 
 def terms_of(version: RateCardVersion | None) -> Terms:

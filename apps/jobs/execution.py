@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -15,10 +15,10 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models.functions import Now
 
-from apps.core import clock
 from apps.core.db import release_connection
+from apps.core.ids import new_id
 from apps.credits.pricing import token_cost_nanousd
-from apps.jobs import bounds, leases, lifecycle, replies
+from apps.jobs import bounds, leases, lifecycle, replies, statements
 from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError
 from apps.jobs.gateway.routes import gateway_for
 from apps.jobs.lifecycle import Outcome
@@ -57,38 +57,35 @@ def run_call(call_id: str) -> bool:
 def claim(call_id: str) -> Claimed | None:
     """Take a queued call by a guarded UPDATE with the next claim number, and write the attempt before the try."""
     with transaction.atomic():
-        call = (
-            Call.objects.filter(pk=call_id, state=Call.State.QUEUED)
-            .select_related("payload", "team")
-            .annotate(asked_at=Now())
-            .first()
-        )
-        if call is None:
-            return None
-        taken = Call.objects.filter(
-            pk=call.pk, state=Call.State.QUEUED, claim=call.claim, deadline_at__gt=Now()
-        ).update(
-            state=Call.State.RUNNING,
-            claim=call.claim + 1,
+        call = statements.CLAIMABLE_CALL.first(id=call_id)
+        if call is None or not statements.CLAIM_CALL.run(
+            id=call.pk,
+            claim=call.claim,
             claimed_by=leases.worker_name(),
-            lease_until=clock.from_now(settings.CALL_LEASE_S),
-            started_at=Now(),
-        )
-        if not taken:
+            lease=timedelta(seconds=settings.CALL_LEASE_S),
+        ):
             return None
         if call.claim:
             _abandon_earlier(call)
         call.claim += 1
-        attempt = Attempt(
-            call=call,
+        attempt_id = new_id()
+        statements.INSERT_ATTEMPT.run(
+            id=attempt_id,
+            call=call.pk,
             claim=call.claim,
+            state=Attempt.State.RUNNING,
             route=call.route,
             provider_model=call.provider_model,
             worker=leases.worker_name(),
+            prompt_tokens=0,
+            completion_tokens=0,
+            cost_nanousd=0,
+            is_estimated=False,
+            raw_usage="",
+            error_code="",
         )
-        attempt.save(force_insert=True)
-    asked_at: datetime = call.asked_at
-    return Claimed(call, attempt.pk, max(1.0, (call.deadline_at - asked_at).total_seconds()))
+    asked_at: datetime = getattr(call, "asked_at")  # noqa: B009  (an annotation, unknown to the model)
+    return Claimed(call, attempt_id, max(1.0, (call.deadline_at - asked_at).total_seconds()))
 
 
 def _abandon_earlier(call: Call) -> None:

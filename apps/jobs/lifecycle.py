@@ -5,18 +5,19 @@ Both run under the job's row lock, so that counting open calls and posting the c
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import orjson
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Now
 
 from apps.core import clock
 from apps.credits import ledger, pricing
 from apps.credits.pricing import Terms
-from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.jobs import statements
+from apps.jobs.models import Attempt, Call, Job
 
 Status = Job.Status
 ChargeState = Job.ChargeState
@@ -50,14 +51,11 @@ def end_call(job_id: Any, call_id: Any, outcome: Outcome, *, claim: int | None =
     """
     with transaction.atomic():
         job = lock_job(job_id)
-        open_call = Call.objects.filter(pk=call_id, job_id=job_id, state__in=Call.OPEN_STATES)
-        if claim is not None:
-            open_call = open_call.filter(claim=claim)
-        call = open_call.select_related("payload").first()
-        if call is None or not open_call.update(
+        call = statements.OPEN_CALL.first(id=call_id, job=job_id)
+        if call is None or not statements.END_CALL.run(
+            id=call_id,
+            claim=call.claim if claim is None else claim,
             state=outcome.state,
-            ended_at=Now(),
-            lease_until=None,
             prompt_tokens=outcome.prompt_tokens,
             completion_tokens=outcome.completion_tokens,
             provider_cost_nanousd=outcome.cost_nanousd,
@@ -70,9 +68,10 @@ def end_call(job_id: Any, call_id: Any, outcome: Outcome, *, claim: int | None =
             retry_after_s=outcome.retry_after_s,
         ):
             return False
-        _end_attempts(call, outcome, claim)
-        CallPayload.objects.filter(pk=call_id).update(
-            response=outcome.response, expires_at=clock.from_now(settings.PAYLOAD_RETENTION_H * 3600)
+        if call.claim:
+            _end_attempt(call, outcome)
+        statements.KEEP_ANSWER.run(
+            call=call_id, response=outcome.response, kept_for=timedelta(hours=settings.PAYLOAD_RETENTION_H)
         )
         _count(job, call, outcome)
         succeeded = outcome.state == Call.State.SUCCEEDED
@@ -81,13 +80,21 @@ def end_call(job_id: Any, call_id: Any, outcome: Outcome, *, claim: int | None =
             _close(job, Status.COMPLETED if succeeded else Status.FAILED, closed_by="call")
         elif job.charge_state == ChargeState.PENDING or not job.is_closed:
             _settle_money(job)
-        job.save()
+        save_job(job)
         return True
 
 
 def lock_job(job_id: Any) -> Job:
     """The job under its row lock, with its team: the first lock of every change."""
-    return Job.objects.select_for_update(of=("self",)).select_related("team").get(pk=job_id)
+    job = statements.LOCKED_JOB.first(id=job_id)
+    if job is None:
+        raise Job.DoesNotExist
+    return job
+
+
+def save_job(job: Job) -> None:
+    """Write what a call's end or a close may have changed of a locked job."""
+    statements.SAVE_JOB.run(id=job.pk, **{name: getattr(job, name) for name in statements.COUNTED})
 
 
 def close_job(job: Job, verdict: Status, *, closed_by: str, error_message: str | None = None) -> None:
@@ -95,7 +102,7 @@ def close_job(job: Job, verdict: Status, *, closed_by: str, error_message: str |
     if error_message is not None:
         job.error_message = error_message
     _close(job, verdict, closed_by=closed_by)
-    job.save()
+    save_job(job)
 
 
 def terms_of(job: Job) -> Terms | None:
@@ -117,15 +124,13 @@ def needed_hold(job: Job, terms: Terms, *, more_nanousd: int = 0, more_tokens: i
     )
 
 
-def _end_attempts(call: Call, outcome: Outcome, claim: int | None) -> None:
-    """Close the try that brought this outcome; a try of an older claim was abandoned when it was taken over."""
+def _end_attempt(call: Call, outcome: Outcome) -> None:
+    """Close the newest claim's try; those of older claims were abandoned when they were taken over."""
     served = outcome.state == Call.State.SUCCEEDED
-    running = Attempt.objects.filter(call=call, state=Attempt.State.RUNNING)
-    if claim is not None:
-        running = Attempt.objects.filter(call=call, claim=claim)
-    running.update(
+    statements.END_ATTEMPT.run(
+        call=call.pk,
+        claim=call.claim,
         state=Attempt.State.SUCCEEDED if served else Attempt.State.FAILED,
-        ended_at=Now(),
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,
         cost_nanousd=outcome.cost_nanousd if served else outcome.lost_cost_nanousd,
@@ -141,7 +146,6 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
     job.open_bound_nanousd -= call.bound_nanousd
     job.open_bound_tokens -= call.bound_input_tokens + call.bound_output_tokens
     job.lost_cost_nanousd += outcome.lost_cost_nanousd
-    job.active_at = Now()
     metadata = call.payload.call_metadata
     job.pending_metadata_bytes = max(0, job.pending_metadata_bytes - len(metadata.encode()))
     if outcome.state == Call.State.SUCCEEDED:
@@ -160,7 +164,6 @@ def _close(job: Job, verdict: Status, *, closed_by: str) -> None:
     job.status = verdict
     job.paused_reason = ""
     job.completed_at = clock.now()
-    job.active_at = Now()
     job.closed_by = closed_by
     _settle_money(job)
 

@@ -16,11 +16,12 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.db.models.functions import Now
 
 from apps.core.db import release_connection
 from apps.core.models import Process
+from apps.jobs import statements
 from apps.jobs.errors import ServerBusy
 from apps.jobs.models import Call
 
@@ -40,11 +41,14 @@ class Mailbox:
 
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}"
-        self._waiters: dict[str, threading.Event] = {}
+        self._waiters: dict[str, list[threading.Event]] = {}
+        self._waiters_lock = threading.Lock()
         self._waiting = threading.BoundedSemaphore(max(1, int(settings.WEB_THREADS * settings.WAITING_SHARE)))
         self._started = False
         self._lock = threading.Lock()
         self._heard_at = 0.0
+        self._owed: list[str] = []
+        self._is_owing = threading.Event()
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -52,18 +56,24 @@ class Mailbox:
         if not self._waiting.acquire(blocking=False):
             raise ServerBusy(retry_after_s=1)
         try:
+            # Before a call is admitted: without this process's row nobody would learn that its caller is gone.
+            self._start()
             yield
         finally:
             self._waiting.release()
 
     def wait(self, call_id: Any, *, timeout_s: float, publish: Callable[[], object] | None = None) -> bool:
-        """Wait until the call has ended. False when time ran out first. Holds no database connection meanwhile.
+        """Wait until the call may have ended. False when time ran out first. Holds no database connection meanwhile.
+
+        A late answer of a worker that lost its claim wakes too, so who waits looks at the call afterwards.
 
         `publish` sends a new call off once its waiter is entered, so that no reply can come too early.
         """
         self._start()
         name = str(call_id)
-        event = self._waiters.setdefault(name, threading.Event())
+        event = threading.Event()
+        with self._waiters_lock:
+            self._waiters.setdefault(name, []).append(event)
         ends_at = time.monotonic() + timeout_s
         pause = 0.0
         try:
@@ -82,16 +92,29 @@ class Mailbox:
                 if left <= pause:
                     return False
         finally:
-            self._waiters.pop(name, None)
+            with self._waiters_lock:
+                self._waiters[name].remove(event)
+                if not self._waiters[name]:
+                    del self._waiters[name]
 
     def _has_ended(self, call_id: Any) -> bool:
-        return not Call.objects.filter(pk=call_id, state__in=Call.OPEN_STATES).exists()
+        try:
+            return statements.STILL_OPEN.first(id=call_id) is None
+        except (DatabaseError, InterfaceError) as error:
+            # The database is away, the call goes on: nobody is sent away for that while there is time to wait.
+            log.warning("asking for call %s failed, asking again: %s", call_id, type(error).__name__)
+            return False
 
     def notify(self, call_id: str) -> None:
         """Wake whoever waits here for this call."""
-        event = self._waiters.get(call_id)
-        if event is not None:
-            event.set()
+        with self._waiters_lock:
+            for event in self._waiters.get(call_id, ()):
+                event.set()
+
+    def owe(self, call_id: str) -> None:
+        """A caller was sent away and the database was not there to be told: it is told as soon as it is back."""
+        self._owed.append(call_id)
+        self._is_owing.set()
 
     def _is_healthy(self) -> bool:
         """Whether the stream was read (even empty) within the last two seconds; always so in memory."""
@@ -101,8 +124,8 @@ class Mailbox:
         with self._lock:
             if self._started:
                 return
+            Process.objects.get_or_create(name=self.name, defaults={"kind": "web"})
             self._started = True
-        Process.objects.get_or_create(name=self.name, defaults={"kind": "web"})
         threading.Thread(target=self._beat, name="replies-heartbeat", daemon=True).start()
         if settings.REDIS_URL:
             threading.Thread(target=self._read, name="replies-reader", daemon=True).start()
@@ -113,11 +136,22 @@ class Mailbox:
             try:
                 if not Process.objects.filter(name=self.name).update(seen_at=Now()):
                     Process.objects.get_or_create(name=self.name, defaults={"kind": "web"})
-                release_connection()
-            except DatabaseError as error:
+                self._pay()
+            except (DatabaseError, InterfaceError) as error:
                 log.warning("heartbeat failed: %s", type(error).__name__)
+            finally:
                 release_connection()
-            time.sleep(HEARTBEAT_S)
+            if self._owed:
+                time.sleep(POLL_SILENT_S[0])
+            else:
+                self._is_owing.wait(HEARTBEAT_S)
+
+    def _pay(self) -> None:
+        self._is_owing.clear()
+        owed = list(self._owed)
+        if owed:
+            Call.objects.filter(pk__in=owed, unanswered_at__isnull=True).update(unanswered_at=Now())
+            del self._owed[: len(owed)]
 
     def _read(self) -> None:
         last, key = "0", _stream_key(self.name)

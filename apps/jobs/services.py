@@ -4,24 +4,24 @@ Each write is one transaction that locks the job first. A refusal rolls everythi
 """
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import orjson
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 
 from apps.catalog import services as catalog
 from apps.catalog.services import ResolvedModel
 from apps.core import audit, clock, idempotency
-from apps.core.errors import DomainError, InvalidField
+from apps.core.errors import DomainError, IdempotencyConflict, InvalidField
 from apps.core.ids import parse_uuid
 from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
-from apps.jobs import bounds, lifecycle
+from apps.jobs import bounds, lifecycle, statements
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
-from apps.jobs.models import Call, CallPayload, Job
+from apps.jobs.models import Call, Job
 from apps.teams.models import Team
 from apps.teams.services import require_active
 from apps.virtual_keys.services import Principal
@@ -96,16 +96,10 @@ def submit_call(
     try:
         with transaction.atomic():
             slot = idempotency.claim(idempotent) if idempotent else None
-            earlier = _earlier_call(principal, request, slot)
+            earlier = _earlier_call(principal, request, slot, wait_s=wait_s, reply_to=reply_to)
             if earlier is not None:
                 return earlier
-            job = (
-                Job.objects.for_team(principal.team)
-                .select_for_update(of=("self",))
-                .select_related("team__organization")
-                .filter(pk=parsed)
-                .first()
-            )
+            job = statements.LOCKED_TEAM_JOB.first(id=parsed, team=principal.team.pk)
             if job is None:
                 raise JobNotFound
             call = _admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=False)
@@ -134,14 +128,19 @@ def submit_one_call_job(
     try:
         with transaction.atomic():
             slot = idempotency.claim(idempotent) if idempotent else None
-            earlier = _earlier_call(principal, request, slot)
+            earlier = _earlier_call(principal, request, slot, wait_s=wait_s, reply_to=reply_to)
             if earlier is not None:
                 return earlier
             job = _insert_job(principal, new)
-            job.team = Team.objects.select_related("organization").get(pk=job.team_id)
+            fresh = statements.TEAM_NOW.first(id=principal.team.pk)
+            assert fresh is not None, "teams are never deleted"
+            job.team = fresh
             call = _admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=True)
             if slot is not None:
                 slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
+    except IdempotencyConflict:
+        # No refused job: the key belongs to another request, which has its own.
+        raise
     except DomainError as error:
         with transaction.atomic():
             failed = _insert_job(principal, new, refused=error)
@@ -170,13 +169,7 @@ def complete_job(
         raise JobNotFound
     with transaction.atomic():
         is_replay = idempotency.claim(idempotent).is_replay if idempotent else False
-        job = (
-            Job.objects.for_team(team)
-            .select_for_update(of=("self",))
-            .select_related("team")
-            .filter(pk=parsed)
-            .first()
-        )
+        job = statements.LOCKED_TEAM_JOB.first(id=parsed, team=team.pk)
         if job is None:
             raise JobNotFound
         if job.is_closed:
@@ -218,7 +211,7 @@ def find_call(team: Team, job_id: str, call_id: str) -> Call:
     job, parsed = parse_uuid(job_id), parse_uuid(call_id)
     found = None
     if job is not None and parsed is not None:
-        found = Call.objects.for_team(team).select_related("payload", "job").filter(pk=parsed, job_id=job).first()
+        found = statements.TEAM_CALL.first(id=parsed, job=job, team=team.pk)
     if found is None:
         raise CallNotFound
     return found
@@ -248,8 +241,9 @@ def _merged(job: Job, metadata: dict[str, Any]) -> dict[str, Any]:
 
 def _require_active(team: Team) -> None:
     """Judge team and organization as they are now: the authenticated ones may be half a second old."""
-    now = Team.objects.filter(pk=team.pk).values_list("status", "organization__status").get()
-    require_active(*now)
+    fresh = statements.TEAM_NOW.first(id=team.pk)
+    assert fresh is not None, "teams are never deleted"
+    require_active(fresh.status, fresh.organization.status)
 
 
 def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | None = None) -> Job:
@@ -267,28 +261,37 @@ def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | Non
         job.charge_state = Job.ChargeState.FREE
         job.error_message = refused.message[:1000]
         job.closed_by = "admission"
-    job.save(force_insert=True)
+    statements.insert_job(job)
     return job
 
 
-def _earlier_call(principal: Principal, request: CallRequest, slot: idempotency.Slot | None) -> Submitted | None:
+def _earlier_call(
+    principal: Principal, request: CallRequest, slot: idempotency.Slot | None, *, wait_s: float, reply_to: str
+) -> Submitted | None:
     """The call that this request stands for: by its key, else by an unanswered twin, which one caller gets.
 
-    Without it a client that times out and asks again would make us pay the provider twice.
+    Without it a client that times out and asks again would make us pay the provider twice. Its new caller is the
+    one who is told of its end, and keeps it from expiring unclaimed.
     """
+    wait_until = clock.from_now(wait_s + 2)
     if slot is not None:
         if not slot.is_replay:
             return None
+        Call.objects.filter(pk=slot.result["call_id"], state__in=Call.OPEN_STATES).update(
+            reply_to=reply_to, wait_until=Greatest("wait_until", wait_until)
+        )
         return Submitted(slot.result["job_id"], slot.result["call_id"], is_new=False, is_replay=True)
-    unanswered = Call.objects.for_team(principal.team).filter(
-        Q(state__in=Call.OPEN_STATES) | Q(state=Call.State.SUCCEEDED),
+    found = statements.UNANSWERED_CALL.first(
+        team=principal.team.pk,
         fingerprint=request.fingerprint,
-        unanswered_at__gt=clock.from_now(-settings.ATTACH_WINDOW_S),
+        since=-timedelta(seconds=settings.ATTACH_WINDOW_S),
     )
-    found = unanswered.order_by("unanswered_at").values_list("job_id", "pk").first()
-    if found is None or not Call.objects.filter(pk=found[1], unanswered_at__isnull=False).update(unanswered_at=None):
+    # Guarded: of several callers that ask again, one is given it.
+    if found is None or not Call.objects.filter(pk=found.pk, unanswered_at__isnull=False).update(
+        unanswered_at=None, reply_to=reply_to, wait_until=wait_until
+    ):
         return None
-    return Submitted(found[0], found[1], is_new=False)
+    return Submitted(found.job_id, found.pk, is_new=False)
 
 
 def _admit(
@@ -317,7 +320,6 @@ def _admit(
     _hold(job, terms, model, bound)
     job.status = Job.Status.IN_PROGRESS if job.status == Job.Status.PENDING else job.status
     job.started_at = job.started_at or clock.now()
-    job.active_at = Now()
     job.open_calls += 1
     job.total_calls += 1
     job.open_bound_nanousd += bound.nanousd
@@ -325,21 +327,7 @@ def _admit(
     job.pending_metadata_bytes += len(call_metadata)
     if model.asked not in job.model_groups_used:
         job.model_groups_used = [*job.model_groups_used, model.asked]
-    job.save(
-        update_fields=[
-            "terms",
-            "held_micros",
-            "status",
-            "started_at",
-            "active_at",
-            "open_calls",
-            "total_calls",
-            "open_bound_nanousd",
-            "open_bound_tokens",
-            "pending_metadata_bytes",
-            "model_groups_used",
-        ]
-    )
+    statements.COUNT_ADMITTED.run(id=job.pk, **{name: getattr(job, name) for name in statements.ADMITTED})
     call = Call(
         job=job,
         organization_id=job.organization_id,
@@ -358,15 +346,21 @@ def _admit(
         bound_input_tokens=bound.input_tokens,
         bound_output_tokens=bound.output_tokens,
         bound_nanousd=bound.nanousd,
-        deadline_at=clock.from_now(settings.CALL_DEADLINE_S),
-        wait_until=clock.from_now(wait_s + 2),
-        next_publish_at=clock.from_now(settings.REPUBLISH_AFTER_S),
         reply_to=reply_to,
         fingerprint=request.fingerprint,
     )
-    call.save(force_insert=True)
-    CallPayload(call=call, request=orjson.dumps(request.body).decode(), call_metadata=call_metadata.decode()).save(
-        force_insert=True
+    statements.insert_call(
+        call,
+        deadline_in=timedelta(seconds=settings.CALL_DEADLINE_S),
+        # A little longer than the caller waits, so that an answer at the last moment is not thrown away.
+        wait_in=timedelta(seconds=wait_s + 2),
+        publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
+    )
+    statements.INSERT_PAYLOAD.run(
+        call=call.pk,
+        request=orjson.dumps(request.body).decode(),
+        response="",
+        call_metadata=call_metadata.decode(),
     )
     return call
 

@@ -8,6 +8,7 @@ import math
 import threading
 import time
 from decimal import Decimal, InvalidOperation
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import orjson
@@ -34,8 +35,10 @@ _OUR_FAULT = ("no_db_connection", "no connected db", "invalid model name", "no a
 _CONTENT_FILTER = ("content_filter", "contentpolicy", "content management policy")
 # Above it a token count is nonsense, whatever was asked.
 _MAX_TOKENS = 1_000_000_000
-# Above it a reported cost of one call is nonsense: 10,000 dollars.
-_MAX_COST_NANOUSD = 10_000 * NANOUSD
+# Above it a reported cost of one call is nonsense.
+_MAX_COST_USD = 10_000
+# How deep an answer's choices lie in what is stored and sent, generously.
+_ENVELOPE_DEPTH = 8
 
 _local = threading.local()
 
@@ -88,6 +91,8 @@ def _session() -> requests.Session:
         session = requests.Session()
         # Neither proxies nor .netrc from the environment: 30 % cheaper, and no surprise destination.
         session.trust_env = False
+        # A cookie from one team's call must not travel with the next team's.
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         _local.session = session
     return session
 
@@ -97,7 +102,11 @@ def _read(response: requests.Response, ends_at: float) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
+        left_s = ends_at - time.monotonic()
+        if left_s <= 0:
+            raise _timed_out()
         try:
+            _limit_next_read(response, left_s)
             part = response.raw.read1(65_536, decode_content=True)
         except Exception as error:
             # urllib3's errors are not requests' when one reads `raw`; all mean that the body did not come whole.
@@ -111,9 +120,16 @@ def _read(response: requests.Response, ends_at: float) -> bytes:
             raise GatewayError(
                 "provider_malformed", "the model backend's answer is too large", status=500, was_executed=True
             )
-        if time.monotonic() > ends_at:
-            raise _timed_out()
         parts.append(part)
+
+
+def _limit_next_read(response: requests.Response, seconds: float) -> None:
+    """Let the socket wait for what is left of the deadline: it was set before the headers came."""
+    file = getattr(response.raw, "_fp", None)
+    buffered = getattr(file, "fp", None)
+    # None once the body has been read to its end.
+    if buffered is not None:
+        buffered.raw._sock.settimeout(seconds)
 
 
 def _unreachable() -> GatewayError:
@@ -183,18 +199,11 @@ def _error_text(content: bytes) -> str:
 def _retry_after(response: requests.Response) -> int:
     """Seconds of a Retry-After header, 1 to 300; 5 when there is none or it is a date."""
     text = response.headers.get("Retry-After", "")
-    return min(max(int(text), 1), 300) if text.isdecimal() else 5
+    return min(max(int(text), 1), 300) if text.isdecimal() and len(text) < 10 else 5
 
 
 def _parse(response: requests.Response, content: bytes) -> Completion:
-    try:
-        # The standard parser: orjson refuses the NaN that a broken provider may put into its usage.
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        try:
-            body = json.loads(content)
-        except (ValueError, RecursionError):
-            raise _malformed() from None
+    body = _load(content)
     if not isinstance(body, dict):
         raise _malformed()
     if body.get("error"):
@@ -206,22 +215,55 @@ def _parse(response: requests.Response, content: bytes) -> Completion:
             was_executed=True,
         )
     choices = [_choice(index, choice) for index, choice in enumerate(_list(body.get("choices")))]
-    if not choices:
+    if not choices or not _can_be_kept(choices):
         raise _malformed()
     raw_usage = body.get("usage")
     usage = read_usage(raw_usage)
-    if usage == Usage(0, 0) and any(choice["message"]["content"] for choice in choices):
+    if usage == Usage(0, 0) and any(_says_something(choice["message"]) for choice in choices):
         # LiteLLM fills in zeros where its upstream sent no usage.
         usage = None
     return Completion(
         provider_id=_text(body.get("id")),
         created=_whole(body.get("created")) or int(time.time()),
-        resolved_model=_text(body.get("model"))[:255],
+        # PostgreSQL stores no NUL in a text.
+        resolved_model=_text(body.get("model")).replace("\0", "")[:255],
         choices=choices,
         usage=usage,
-        raw_usage=json.dumps(raw_usage)[:4000] if raw_usage is not None else "",
+        raw_usage=_dumped(raw_usage)[:4000] if raw_usage is not None else "",
         cost_nanousd=read_cost(response.headers.get("x-litellm-response-cost")),
     )
+
+
+def _load(content: bytes) -> Any:
+    """The answer's JSON, also where a strict parser refuses it: for NaN in a usage, or half an emoji (a surrogate
+    without its other half, where an answer was cut) in a text. Raises: GatewayError."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        try:
+            lenient = json.dumps(json.loads(content, parse_constant=str), ensure_ascii=False)
+            return orjson.loads(lenient.encode(errors="replace"))
+        except (ValueError, RecursionError):
+            raise _malformed() from None
+
+
+def _can_be_kept(choices: list[Any]) -> bool:
+    """Whether the answer can be stored and sent on: the writer's depth limit is below the parser's."""
+    for _ in range(_ENVELOPE_DEPTH):
+        choices = [choices]
+    return bool(_dumped(choices))
+
+
+def _dumped(value: object) -> str:
+    """`value` as JSON, empty when it is nested too deeply for that."""
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        return ""
+
+
+def _says_something(message: dict[str, Any]) -> bool:
+    return bool(message["content"] or message.get("tool_calls"))
 
 
 def _choice(index: int, choice: object) -> dict[str, Any]:
@@ -263,10 +305,10 @@ def read_cost(text: str | None) -> int | None:
         value = Decimal(text)
     except InvalidOperation:
         return None
-    if not value.is_finite() or value < 0:
+    # Compared before it is multiplied: an absurd exponent overflows.
+    if not value.is_finite() or not 0 <= value <= _MAX_COST_USD:
         return None
-    nanousd = math.ceil(value * NANOUSD)
-    return nanousd if nanousd <= _MAX_COST_NANOUSD else None
+    return math.ceil(value * NANOUSD)
 
 
 def _list(value: object) -> list[Any]:

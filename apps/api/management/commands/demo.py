@@ -4,6 +4,7 @@ It prepares an environment and starts itself anew in it, provisions, and then be
 no connection exists before the server forks. A child process waits for the server and runs the tour.
 """
 
+import logging
 import os
 import secrets
 import subprocess
@@ -32,7 +33,7 @@ from apps.organizations.models import User
 from apps.provisioning import services as provisioning
 from apps.virtual_keys import services as virtual_keys
 
-FOLDER = settings.BASE_DIR / ".demo"
+FOLDER = Path(os.environ.get("DEMO_DIR") or settings.BASE_DIR / ".demo").resolve()
 ENV_FILE = FOLDER / "env"
 SECRETS_FILE = FOLDER / "secrets"
 ORGANIZATION, TEAM, CREDITS = "demo", "demo-team", 100
@@ -66,6 +67,8 @@ class Command(commands.Command):
         _become_server(port)
 
     def _prepare(self) -> None:
+        # The pool tells each failed try; the one line at the end is enough here.
+        logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
         call_command("migrate", verbosity=0, interactive=False)
         alias = _default_alias()
         catalog.set_platform_default(**alias, actor=COMMAND)

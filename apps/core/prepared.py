@@ -1,0 +1,174 @@
+"""Querysets compiled once and run many times, for the statements of the call path.
+
+Building SQL is most of what an ORM query costs (0.3 to 1 ms against 0.09 for the statement itself). Here the
+queryset stays the definition, and is compiled at its first use with named parameters in the place of values.
+Decision 0004 says why this and not SQL by hand.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from django.db import connection, models
+from django.db.models import Field, QuerySet
+from django.db.models.expressions import Expression
+from django.db.models.query import get_related_populators  # type: ignore[attr-defined]
+from django.db.models.sql import InsertQuery, UpdateQuery
+from django.db.models.sql.compiler import SQLCompiler
+
+M = TypeVar("M", bound=models.Model)
+
+
+class Param(Expression):
+    """A value given at each run, prepared for the database as `output_field` prepares it."""
+
+    def __init__(self, name: str, output_field: "Field[Any, Any]") -> None:
+        super().__init__(output_field=output_field)
+        self.name = name
+
+    def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
+        return "%s", [self]
+
+
+def param(name: str, model: type[models.Model], field: str | None = None) -> Param:
+    """A parameter for a column of `model`; the column's name is the parameter's, unless `field` says."""
+    found = model._meta.get_field(field or name)
+    if not isinstance(found, Field):
+        raise TypeError(f"{found} is no column")
+    return Param(name, found)
+
+
+class _Statement:
+    """SQL and where its parameters go, compiled once a process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sql: str | None = None
+        self._places: list[tuple[str, Any]] = []
+
+    def _compile(self) -> tuple[str, Iterable[Any]]:
+        raise NotImplementedError
+
+    def _prepared(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+        if self._sql is None:
+            with self._lock:
+                if self._sql is None:
+                    sql, parameters = self._compile()
+                    self._places = [
+                        (given.name, given.output_field) if isinstance(given, Param) else ("", given)
+                        for given in parameters
+                    ]
+                    self._sql = sql
+        return self._sql, [
+            place.get_db_prep_value(values[name], connection, prepared=False) if name else place
+            for name, place in self._places
+        ]
+
+
+class Select(_Statement, Generic[M]):
+    """Rows of a queryset as model instances, with what it selects beside them."""
+
+    def __init__(self, build: Callable[[], "QuerySet[M, M]"]) -> None:
+        super().__init__()
+        self._build = build
+
+    def _compile(self) -> tuple[str, Iterable[Any]]:
+        query = self._build().query
+        compiler = query.get_compiler(connection=connection)
+        sql, parameters = compiler.as_sql()
+        # What django.db.models.query.ModelIterable works out anew for every query.
+        klass_info: Any = compiler.klass_info
+        positions = klass_info["select_fields"]
+        self._first, self._last = positions[0], positions[-1] + 1
+        self._model: type[M] = klass_info["model"]
+        self._names = [column[0].target.attname for column in compiler.select[self._first : self._last]]
+        self._related = get_related_populators(klass_info, compiler.select, "default")
+        self._annotations = dict(compiler.annotation_col_map or {})
+        expressions = [column[0] for column in compiler.select[: compiler.col_count]]
+        self._converters = [
+            (position, functions, expression)
+            for position, (functions, expression) in compiler.get_converters(expressions).items()
+        ]
+        return sql, parameters
+
+    def first(self, **values: Any) -> M | None:
+        """The first row, or None."""
+        with connection.cursor() as cursor:
+            cursor.execute(*self._prepared(values))
+            row = cursor.fetchone()
+        return None if row is None else self._instance(row)
+
+    def all(self, **values: Any) -> list[M]:
+        """Every row."""
+        with connection.cursor() as cursor:
+            cursor.execute(*self._prepared(values))
+            return [self._instance(row) for row in cursor.fetchall()]
+
+    def _instance(self, columns: Iterable[Any]) -> M:
+        row = list(columns)
+        for position, functions, expression in self._converters:
+            for function in functions:
+                row[position] = function(row[position], expression, connection)
+        found = self._model.from_db("default", self._names, row[self._first : self._last])
+        for related in self._related:
+            related.populate(row, found)
+        for name, position in self._annotations.items():
+            setattr(found, name, row[position])
+        return found
+
+
+class Update(_Statement):
+    """A guarded UPDATE: `assign` are the new values, the queryset is the guard."""
+
+    def __init__(self, build: Callable[[], "QuerySet[Any, Any]"], assign: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self._build = build
+        self._assign = assign
+
+    def _compile(self) -> tuple[str, Iterable[Any]]:
+        query: Any = self._build().query.chain(UpdateQuery)
+        query.add_update_values(self._assign())
+        query.annotations = {}
+        query.clear_ordering(force=True)
+        return query.get_compiler(connection=connection).as_sql()  # type: ignore[no-any-return]
+
+    def run(self, **values: Any) -> int:
+        """How many rows it changed."""
+        with connection.cursor() as cursor:
+            cursor.execute(*self._prepared(values))
+            return int(cursor.rowcount)
+
+
+class Insert(_Statement):
+    """An INSERT of the columns in `assign`; the others take their database defaults."""
+
+    def __init__(self, model: type[models.Model], assign: Callable[[], dict[str, Any]]) -> None:
+        super().__init__()
+        self._model = model
+        self._assign = assign
+
+    def _compile(self) -> tuple[str, Iterable[Any]]:
+        assigned = self._assign()
+        columns: list[Any] = [self._model._meta.get_field(name) for name in assigned]
+        row: Any = self._model()
+        for column in columns:
+            setattr(row, column.attname, assigned[column.name])
+        query = InsertQuery(self._model)
+        query.insert_values(columns, [row])
+        statements = query.get_compiler(connection=connection).as_sql()
+        return statements[0]  # type: ignore[no-any-return]
+
+    def run(self, **values: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(*self._prepared(values))
+
+
+def columns(model: type[models.Model], *names: str) -> dict[str, Any]:
+    """An assignment of parameters to columns, each named as its column."""
+    return {name: param(name, model) for name in names}
+
+
+def attributes(row: models.Model, names: Iterable[str]) -> dict[str, Any]:
+    """The values of a row's columns, by column name, for a statement's parameters."""
+    fields: Any = row._meta
+    return {name: getattr(row, fields.get_field(name).attname) for name in names}

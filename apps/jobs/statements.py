@@ -1,0 +1,305 @@
+"""The statements of the call path, compiled once (`core.prepared`). Nothing is decided here."""
+
+from typing import Any
+
+from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
+
+from apps.core import clock
+from apps.core.prepared import Insert, Param, Select, Update, attributes, columns, param
+from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.teams.models import Team
+
+
+def _in(name: str) -> Combinable:
+    """The database's clock plus the parameter, a duration (which may be negative)."""
+    return ExpressionWrapper(Now() + Param(name, DurationField()), output_field=DateTimeField())
+
+
+# --- Opening -----------------------------------------------------------------------------------------------
+
+TEAM_NOW: Select[Team] = Select(
+    lambda: (
+        Team.objects.select_related("organization")
+        .filter(pk=param("id", Team))
+        .only("id", "team_id", "status", "organization__organization_id", "organization__status")
+    )
+)
+
+_JOB_COLUMNS = (
+    "id",
+    "organization",
+    "team",
+    "key_id",
+    "job_type",
+    "user_id",
+    "status",
+    "paused_reason",
+    "metadata",
+    "pending_metadata_bytes",
+    "error_message",
+    "model_groups_used",
+    "terms",
+    "held_micros",
+    "charge_state",
+    "charged_micros",
+    "uncollected_micros",
+    "total_calls",
+    "open_calls",
+    "successful_calls",
+    "failed_calls",
+    "prompt_tokens",
+    "completion_tokens",
+    "provider_cost_nanousd",
+    "lost_cost_nanousd",
+    "open_bound_nanousd",
+    "open_bound_tokens",
+    "latency_total_ms",
+    "completed_at",
+    "closed_by",
+)
+_INSERT_JOB = Insert(Job, lambda: columns(Job, *_JOB_COLUMNS))
+
+
+def insert_job(job: Job) -> None:
+    """Insert a new job. Its instants are the database's; `created_at` is this process's guess until it is read."""
+    _INSERT_JOB.run(**attributes(job, _JOB_COLUMNS))
+    job.created_at = clock.now()
+
+
+# --- Admission ---------------------------------------------------------------------------------------------
+
+LOCKED_TEAM_JOB: Select[Job] = Select(
+    lambda: (
+        Job.objects.select_for_update(of=("self",))
+        .select_related("team__organization")
+        .filter(pk=param("id", Job), team=param("team", Job))
+    )
+)
+
+UNANSWERED_CALL: Select[Call] = Select(
+    lambda: (
+        Call.objects.filter(
+            Q(state__in=Call.OPEN_STATES) | Q(state=Call.State.SUCCEEDED),
+            team=param("team", Call),
+            fingerprint=param("fingerprint", Call),
+            unanswered_at__gt=_in("since"),
+        )
+        .only("id", "job_id")
+        .order_by("unanswered_at")[:1]
+    )
+)
+
+ADMITTED = (
+    "terms",
+    "held_micros",
+    "status",
+    "started_at",
+    "open_calls",
+    "total_calls",
+    "open_bound_nanousd",
+    "open_bound_tokens",
+    "pending_metadata_bytes",
+    "model_groups_used",
+)
+COUNT_ADMITTED = Update(
+    lambda: Job.objects.filter(pk=param("id", Job)), lambda: {**columns(Job, *ADMITTED), "active_at": Now()}
+)
+
+_CALL_COLUMNS = (
+    "id",
+    "job",
+    "organization",
+    "team",
+    "state",
+    "purpose",
+    "completes_job",
+    "model_group_used",
+    "model_used",
+    "route",
+    "provider",
+    "provider_model",
+    "resolved_model",
+    "input_nanousd_per_mtok",
+    "output_nanousd_per_mtok",
+    "max_output_tokens",
+    "bound_input_tokens",
+    "bound_output_tokens",
+    "bound_nanousd",
+    "claim",
+    "claimed_by",
+    "publishes",
+    "reply_to",
+    "fingerprint",
+    "prompt_tokens",
+    "completion_tokens",
+    "provider_cost_nanousd",
+    "is_estimated",
+    "error_code",
+    "error_message",
+)
+_INSERT_CALL = Insert(
+    Call,
+    lambda: {
+        **columns(Call, *_CALL_COLUMNS),
+        "deadline_at": _in("deadline_in"),
+        "wait_until": _in("wait_in"),
+        "next_publish_at": _in("publish_in"),
+    },
+)
+
+
+def insert_call(call: Call, **instants: Any) -> None:
+    """Insert a new call. `instants` are durations from the database's now: deadline_in, wait_in, publish_in."""
+    _INSERT_CALL.run(**attributes(call, _CALL_COLUMNS), **instants)
+
+
+INSERT_PAYLOAD = Insert(CallPayload, lambda: columns(CallPayload, "call", "request", "response", "call_metadata"))
+
+# --- Execution ---------------------------------------------------------------------------------------------
+
+CLAIMABLE_CALL: Select[Call] = Select(
+    lambda: (
+        Call.objects.filter(pk=param("id", Call), state=Call.State.QUEUED)
+        .select_related("payload", "team")
+        .annotate(asked_at=Now())
+    )
+)
+
+CLAIM_CALL = Update(
+    lambda: Call.objects.filter(
+        pk=param("id", Call), state=Call.State.QUEUED, claim=param("claim", Call), deadline_at__gt=Now()
+    ),
+    lambda: {
+        "state": Call.State.RUNNING,
+        "claim": F("claim") + 1,
+        "claimed_by": param("claimed_by", Call),
+        "lease_until": _in("lease"),
+        "started_at": Now(),
+    },
+)
+
+INSERT_ATTEMPT = Insert(
+    Attempt,
+    lambda: columns(
+        Attempt,
+        "id",
+        "call",
+        "claim",
+        "state",
+        "route",
+        "provider_model",
+        "worker",
+        "prompt_tokens",
+        "completion_tokens",
+        "cost_nanousd",
+        "is_estimated",
+        "raw_usage",
+        "error_code",
+    ),
+)
+
+# --- The end of a call -------------------------------------------------------------------------------------
+
+LOCKED_JOB: Select[Job] = Select(
+    lambda: Job.objects.select_for_update(of=("self",)).select_related("team").filter(pk=param("id", Job))
+)
+
+OPEN_CALL: Select[Call] = Select(
+    lambda: (
+        Call.objects.filter(pk=param("id", Call), job=param("job", Call), state__in=Call.OPEN_STATES)
+        .select_related("payload")
+        .only(
+            "id",
+            "claim",
+            "completes_job",
+            "bound_nanousd",
+            "bound_input_tokens",
+            "bound_output_tokens",
+            "payload__call_metadata",
+        )
+    )
+)
+
+_OUTCOME = (
+    "state",
+    "prompt_tokens",
+    "completion_tokens",
+    "provider_cost_nanousd",
+    "is_estimated",
+    "latency_ms",
+    "resolved_model",
+    "error_code",
+    "error_status",
+    "error_message",
+    "retry_after_s",
+)
+END_CALL = Update(
+    lambda: Call.objects.filter(pk=param("id", Call), state__in=Call.OPEN_STATES, claim=param("claim", Call)),
+    lambda: {**columns(Call, *_OUTCOME), "ended_at": Now(), "lease_until": None},
+)
+
+END_ATTEMPT = Update(
+    lambda: Attempt.objects.filter(call=param("call", Attempt), claim=param("claim", Attempt)),
+    lambda: {
+        **columns(
+            Attempt,
+            "state",
+            "prompt_tokens",
+            "completion_tokens",
+            "cost_nanousd",
+            "is_estimated",
+            "raw_usage",
+            "latency_ms",
+            "error_code",
+        ),
+        "ended_at": Now(),
+    },
+)
+
+KEEP_ANSWER = Update(
+    lambda: CallPayload.objects.filter(call=param("call", CallPayload)),
+    lambda: {"response": param("response", CallPayload), "expires_at": _in("kept_for")},
+)
+
+COUNTED = (
+    "status",
+    "paused_reason",
+    "metadata",
+    "pending_metadata_bytes",
+    "error_message",
+    "held_micros",
+    "charge_state",
+    "charged_micros",
+    "uncollected_micros",
+    "open_calls",
+    "successful_calls",
+    "failed_calls",
+    "prompt_tokens",
+    "completion_tokens",
+    "provider_cost_nanousd",
+    "lost_cost_nanousd",
+    "open_bound_nanousd",
+    "open_bound_tokens",
+    "latency_total_ms",
+    "completed_at",
+    "closed_by",
+)
+SAVE_JOB = Update(
+    lambda: Job.objects.filter(pk=param("id", Job)), lambda: {**columns(Job, *COUNTED), "active_at": Now()}
+)
+
+# --- Reading -----------------------------------------------------------------------------------------------
+
+TEAM_CALL: Select[Call] = Select(
+    lambda: (
+        Call.objects.select_related("payload", "job")
+        .defer("payload__request", "payload__call_metadata")
+        .filter(pk=param("id", Call), job=param("job", Call), team=param("team", Call))
+    )
+)
+
+STILL_OPEN: Select[Call] = Select(
+    lambda: Call.objects.filter(pk=param("id", Call), state__in=Call.OPEN_STATES).only("id")
+)
