@@ -9,12 +9,24 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from kombu.entity import Queue
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+
+class Env(environ.Env):  # type: ignore[misc]
+    """The environment; a value that cannot be read names its variable."""
+
+    def get_value(self, var: str, *args: Any, **options: Any) -> Any:
+        try:
+            return super().get_value(var, *args, **options)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{var} cannot be read: {error}") from error
+
+
+env = Env()
 # A .env beside manage.py is read when it exists; the real environment wins over it.
-environ.Env.read_env(str(BASE_DIR / ".env"))
+Env.read_env(str(BASE_DIR / ".env"))
 
 # --- What is where -----------------------------------------------------------------------------------------
 
@@ -52,6 +64,8 @@ DEFAULT_MODEL = env.str("DEFAULT_MODEL", default="")
 
 # Threads of one web process; must equal the server's own figure (granian --blocking-threads).
 WEB_THREADS = env.int("WEB_THREADS", default=64)
+# Read by granian itself where it is set; here only to be compared by `check --deploy`.
+GRANIAN_BLOCKING_THREADS = env.int("GRANIAN_BLOCKING_THREADS", default=None)
 # Waiting calls and streams may take this share of them, so that /health and complete always answer.
 WAITING_SHARE = env.float("WAITING_SHARE", default=0.8)
 CALL_WAIT_S = env.float("CALL_WAIT_S", default=28.0)
@@ -70,6 +84,10 @@ JOB_ABANDONED_AFTER_H = env.float("JOB_ABANDONED_AFTER_H", default=24.0)
 PAYLOAD_RETENTION_H = env.float("PAYLOAD_RETENTION_H", default=24.0)
 ATTACH_WINDOW_S = env.float("ATTACH_WINDOW_S", default=600.0)
 EMBEDDED_WORKER_THREADS = env.int("EMBEDDED_WORKER_THREADS", default=32)
+
+# How many proxies of ours stand in front, each adding the peer it saw to X-Forwarded-For. 0: the header is anybody's
+# word and is not read.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 
 # --- Limits on what comes in -------------------------------------------------------------------------------
 
@@ -104,6 +122,7 @@ INSTALLED_APPS = [
     "apps.provisioning",
     "apps.jobs",
     "apps.api",
+    "saasllm.apps.SaasllmConfig",
 ]
 
 MIDDLEWARE = [
@@ -152,7 +171,7 @@ def _database() -> dict[str, Any]:
     """
     url = env.str("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'var' / 'db.sqlite3'}")
     try:
-        config: dict[str, Any] = environ.Env.db_url_config(url)
+        config: dict[str, Any] = Env.db_url_config(url)
     except Exception as error:
         raise ImproperlyConfigured(
             "DATABASE_URL cannot be read: expected postgres://user:pass@host:port/name"
@@ -164,7 +183,9 @@ def _database() -> dict[str, Any]:
             # Readers never block the writer; writers queue for the lock at BEGIN instead of failing at COMMIT.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+            # Without recursive_triggers REPLACE would delete ledger rows past the triggers that refuse it.
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;"
+            " PRAGMA recursive_triggers=ON;",
         }
         # A file, not shared memory: threads of a test need the locking that production has.
         config["TEST"] = {
@@ -178,6 +199,10 @@ def _database() -> dict[str, Any]:
                 "timeout": env.float("DB_POOL_TIMEOUT_S", default=10.0),
             },
             "connect_timeout": 5,
+            # Parsing and planning are half of what PostgreSQL spends on the call path's short statements. To be
+            # switched off behind a PgBouncer in transaction mode, where a plan is looked for on another server.
+            "server_side_binding": env.bool("DB_PREPARED_STATEMENTS", default=True),
+            "prepare_threshold": 5 if env.bool("DB_PREPARED_STATEMENTS", default=True) else None,
             "application_name": "saasllm",
         }
     else:
@@ -191,6 +216,8 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
+# In the admin: which second it was matters in a ledger.
+DATETIME_FORMAT = "Y-m-d H:i:s"
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -201,6 +228,8 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = env.bool("COOKIES_SECURE", default=False)
 CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE
 SECURE_SSL_REDIRECT = env.bool("SSL_REDIRECT", default=False)
+# Probes come by plain HTTP from beside the process and take a redirect for a failure.
+SECURE_REDIRECT_EXEMPT = [r"^(health|livez|readyz)$"]
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=0)
 SECURE_PROXY_SSL_HEADER = (
     ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("TRUST_FORWARDED_PROTO", default=False) else None
@@ -256,6 +285,11 @@ REST_FRAMEWORK = {
 
 CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
 CELERY_TASK_DEFAULT_QUEUE = f"{REDIS_PREFIX}.calls"
+# Sweeps have a queue of their own, so that a small worker (-Q saasllm.sweep) can run them while every thread of the
+# others waits for a slow model. A worker without -Q serves both.
+SWEEP_QUEUE = f"{REDIS_PREFIX}.sweep"
+CELERY_TASK_QUEUES = [Queue(name) for name in (CELERY_TASK_DEFAULT_QUEUE, SWEEP_QUEUE)]  # type: ignore[no-untyped-call]
+CELERY_TASK_ROUTES = {"jobs.sweep": {"queue": SWEEP_QUEUE}, "credits.verify": {"queue": SWEEP_QUEUE}}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
 CELERY_TASK_ACKS_LATE = True
@@ -283,12 +317,14 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
         "max_connections": 200,
         "socket_timeout": REDIS_TIMEOUT_S,
         "socket_connect_timeout": REDIS_TIMEOUT_S,
+        # One try a publish: kombu would sleep two seconds before a second one, in the thread of a caller.
+        "max_retries": 0,
         "health_check_interval": 10,
         "global_keyprefix": f"{REDIS_PREFIX}:",
     }
 )
+# Sweeps are not among them: beat makes them itself, every SWEEP_EVERY_S, whatever Redis and the workers do.
 CELERY_BEAT_SCHEDULE = {
-    "sweep": {"task": "jobs.sweep", "schedule": SWEEP_EVERY_S, "options": {"expires": 10}},
     "verify": {"task": "credits.verify", "schedule": 3600.0, "options": {"expires": 600}},
 }
 
@@ -303,6 +339,8 @@ LOGGING = {
     "loggers": {
         # A refused request is an answer, not an incident.
         "django.request": {"level": "ERROR"},
+        # Anybody can send a wrong Host; it is answered with 400.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "saasllm": {"level": env.str("LOG_LEVEL", default="WARNING")},
     },
 }

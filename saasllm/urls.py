@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from apps.api import health
 
@@ -11,6 +12,8 @@ urlpatterns = [
     path("readyz", health.ready),
     path("api/", include("apps.api.urls")),
     path("admin/", admin.site.urls),
+    # Slashes are not appended for the API's sake; people type this one without.
+    path("admin", RedirectView.as_view(url="/admin/")),
 ]
 
 handler400 = "apps.api.errors.bad_request"

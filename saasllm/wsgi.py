@@ -10,6 +10,10 @@ application = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402  (settings exist only once Django is set up)
 
+from saasllm import checks  # noqa: E402
+
+checks.require_startable()
+
 if settings.EMBEDDED:
     from apps.jobs import embedded
 

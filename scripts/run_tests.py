@@ -35,9 +35,7 @@ def main() -> int:
     if reachable == 0:
         with services.temporary_database("saas_litellm_tests") as database:
             codes.append(pytest("PostgreSQL", "-n", "2", "-m", "not services", DATABASE_URL=database))
-            codes.append(
-                pytest("PostgreSQL, Redis and real processes", "-m", "services", DATABASE_URL=database)
-            )
+            codes.append(pytest("PostgreSQL, Redis and real processes", "-m", "services", DATABASE_URL=database))
     else:
         print("PostgreSQL and Redis are not reachable: their tests did not run.")
     return max(codes)
