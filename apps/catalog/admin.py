@@ -1,0 +1,234 @@
+"""Model aliases with their prices, and what teams may use. Prices are typed in dollars per million tokens and
+kept as exact integers of a billionth."""
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.http import HttpRequest
+
+from apps.catalog import services
+from apps.catalog.models import ModelAlias, TeamAlias, TeamDefaultModel
+from apps.core.admin_base import AuditedAdmin, PlainAdmin, actor_of
+from apps.core.admin_columns import exact_usd, text_column, usd_column
+from apps.core.money import NANOUSD
+from apps.teams.models import Team
+
+
+def _price_field(tokens: str) -> forms.DecimalField:
+    # 15 digits, 9 of them decimals: exact in nano-dollars and far inside a BIGINT.
+    return forms.DecimalField(
+        required=False,
+        min_value=Decimal(0),
+        max_digits=15,
+        decimal_places=9,
+        label=f"{tokens.capitalize()} price",
+        help_text=f"USD per million {tokens} tokens that the provider charges, e.g. 0.15; empty: no price",
+    )
+
+
+def _as_usd(nanousd: int | None) -> Decimal | None:
+    return None if nanousd is None else Decimal(exact_usd(nanousd))
+
+
+def _as_nanousd(usd: Decimal | None) -> int | None:
+    return None if usd is None else int(usd * NANOUSD)
+
+
+class AliasForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An alias; prices in dollars, both or none."""
+
+    input_usd_per_mtok = _price_field("input")
+    output_usd_per_mtok = _price_field("output")
+    makes_default = forms.BooleanField(
+        required=False,
+        label="Platform default",
+        help_text="answers calls that name no model; opens the alias to every team and replaces the present default",
+    )
+
+    class Meta:
+        model = ModelAlias
+        fields = (
+            "name",
+            "display_name",
+            "description",
+            "status",
+            "route",
+            "provider",
+            "provider_model",
+            "is_open",
+            "max_output_tokens",
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, initial in (
+            ("input_usd_per_mtok", _as_usd(self.instance.input_nanousd_per_mtok)),
+            ("output_usd_per_mtok", _as_usd(self.instance.output_nanousd_per_mtok)),
+            ("makes_default", self.instance.is_default),
+        ):
+            if name in self.fields:
+                self.initial[name] = initial
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        prices = (given.get("input_usd_per_mtok"), given.get("output_usd_per_mtok"))
+        if not self.errors and (prices[0] is None) != (prices[1] is None):
+            missing = "input_usd_per_mtok" if prices[0] is None else "output_usd_per_mtok"
+            self.add_error(missing, "Give both prices or none: a half-priced model would be sold too cheaply.")
+        if given.get("makes_default"):
+            if given.get("status") not in (None, ModelAlias.Status.ACTIVE):
+                self.add_error("makes_default", "The platform's default must be active.")
+            if self.instance.is_default and not given.get("is_open"):
+                self.add_error("is_open", "The platform's default is open to every team.")
+        if not self.errors:
+            self.instance.input_nanousd_per_mtok = _as_nanousd(prices[0])
+            self.instance.output_nanousd_per_mtok = _as_nanousd(prices[1])
+            if not given.get("makes_default"):
+                self.instance.is_default = False
+        return given
+
+
+@admin.register(ModelAlias)
+class ModelAliasAdmin(AuditedAdmin):
+    """An alias is made inactive, never deleted: calls and keys name it. Its name stays for the same reason."""
+
+    audit_kind = "alias"
+    audit_fields = (
+        "name",
+        "display_name",
+        "description",
+        "status",
+        "route",
+        "provider",
+        "provider_model",
+        "is_open",
+        "is_default",
+        "input_nanousd_per_mtok",
+        "output_nanousd_per_mtok",
+        "max_output_tokens",
+    )
+    derived_fields = ("input_nanousd_per_mtok", "output_nanousd_per_mtok", "is_default")
+    form = AliasForm
+    list_display = (
+        text_column("name"),
+        "status",
+        "is_open",
+        "is_default",
+        "route",
+        text_column("provider_model"),
+        usd_column("input_nanousd_per_mtok", "input per million tokens"),
+        usd_column("output_nanousd_per_mtok", "output per million tokens"),
+    )
+    list_filter = ("status", "route", "is_open", "is_default")
+    search_fields = ("name", "display_name", "provider_model")
+    ordering = ("name",)
+    fieldsets = (
+        (None, {"fields": ("name", "display_name", "description", "status")}),
+        ("What answers", {"fields": ("route", "provider", "provider_model", "max_output_tokens")}),
+        ("Who may use it", {"fields": ("is_open", "makes_default")}),
+        ("Provider's prices", {"fields": ("input_usd_per_mtok", "output_usd_per_mtok")}),
+        ("Dates", {"fields": ("created_at", "updated_at")}),
+    )
+
+    def audit_id(self, obj: ModelAlias) -> str:
+        return obj.name
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ("created_at", "updated_at") if obj is None else ("name", "created_at", "updated_at")
+
+    def save_model(self, request: HttpRequest, obj: ModelAlias, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if form.cleaned_data.get("makes_default") and not obj.is_default:
+            services.set_platform_default(
+                name=obj.name,
+                provider_model=obj.provider_model,
+                route=ModelAlias.Route(obj.route),
+                provider=obj.provider,
+                actor=actor_of(request),
+            )
+            obj.refresh_from_db()
+
+
+@admin.register(TeamAlias)
+class TeamAliasAdmin(PlainAdmin):
+    """What teams may use: given and taken away, through the service."""
+
+    is_deletable = True
+    list_display = ("team", "alias", "listed_as", "created_at")
+    list_filter = ("listed_as", ("created_at", admin.DateFieldListFilter))
+    list_select_related = ("team", "alias")
+    search_fields = ("team__team_id", "alias__name")
+    autocomplete_fields = ("team", "alias")
+    fields = ("team", "alias", "listed_as", "created_at")
+    readonly_fields = ("created_at",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: TeamAlias, form: Any, change: bool) -> None:
+        _change_models(request, obj, add=True)
+        obj.pk = TeamAlias.objects.get(team=obj.team, alias=obj.alias).pk
+        obj.refresh_from_db()
+
+    def delete_model(self, request: HttpRequest, obj: TeamAlias) -> None:
+        _change_models(request, obj, add=False)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        for row in queryset.select_related("team", "alias"):
+            self.delete_model(request, row)
+
+
+def _change_models(request: HttpRequest, row: TeamAlias, *, add: bool) -> None:
+    """Add a name to a team's list, or take it away. The team's lock keeps two changes from losing one."""
+    with transaction.atomic():
+        team = Team.objects.select_for_update().get(pk=row.team_id)
+        models = services.models_of([team])[team.pk]
+        listed = models.access_groups if row.listed_as == TeamAlias.ListedAs.ACCESS_GROUP else models.model_groups
+        names = [name for name in listed if name != row.alias.name] + ([row.alias.name] if add else [])
+        if row.listed_as == TeamAlias.ListedAs.ACCESS_GROUP:
+            services.set_team_models(team, actor=actor_of(request), access_groups=names)
+        else:
+            services.set_team_models(team, actor=actor_of(request), model_groups=names)
+
+
+class TeamDefaultForm(forms.ModelForm):  # type: ignore[type-arg]
+    def clean(self) -> dict[str, Any]:
+        """A default that the team may not use would refuse every call that names no model."""
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        team, alias = given.get("team") or getattr(self.instance, "team", None), given.get("alias")
+        if team is None or alias is None or alias.is_open:
+            return given
+        if not TeamAlias.objects.filter(team=team, alias=alias).exists():
+            raise ValidationError(f"{team} may not use {alias}. Give it the alias first.")
+        return given
+
+
+@admin.register(TeamDefaultModel)
+class TeamDefaultModelAdmin(PlainAdmin):
+    """Which alias a team's calls use when they name none; without a row it is the platform's default."""
+
+    is_deletable = True
+    form = TeamDefaultForm
+    list_display = ("team", "alias")
+    list_select_related = ("team", "alias")
+    search_fields = ("team__team_id", "alias__name")
+    autocomplete_fields = ("team", "alias")
+    fields = ("team", "alias")
+    ordering = ("team__team_id",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return () if obj is None else ("team",)
+
+    def save_model(self, request: HttpRequest, obj: TeamDefaultModel, form: Any, change: bool) -> None:
+        services.set_team_default(obj.team, obj.alias.name, actor=actor_of(request))
+
+    def delete_model(self, request: HttpRequest, obj: TeamDefaultModel) -> None:
+        services.set_team_default(obj.team, None, actor=actor_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        for row in queryset.select_related("team"):
+            self.delete_model(request, row)

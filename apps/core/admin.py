@@ -1,0 +1,73 @@
+"""Audit trail, events, idempotency keys and processes, all to read. Names the admin site."""
+
+from django.contrib import admin
+
+from apps.core.admin_base import ReadOnlyAdmin
+from apps.core.admin_columns import json_column, text_column
+from apps.core.models import AuditEntry, Event, IdempotencyKey, Process
+
+admin.site.site_header = "SaaS LiteLLM"
+admin.site.site_title = "SaaS LiteLLM"
+admin.site.index_title = "Administration"
+# There is no public page to view.
+admin.site.site_url = None
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """Who changed what. Rows are found by actor, action and the object's id."""
+
+    list_display = ("created_at", "actor", "action", "object_kind", "object_id", text_column("reason"), "address")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    search_fields = ("^actor", "^action", "object_id__exact", "=address")
+    search_help_text = "actor, action (from its start), object id or address"
+    date_hierarchy = "created_at"
+    fields = (
+        "id",
+        "created_at",
+        "actor",
+        "address",
+        "action",
+        "object_kind",
+        "object_id",
+        "reason",
+        json_column("before"),
+        json_column("after"),
+    )
+
+
+@admin.register(Event)
+class EventAdmin(ReadOnlyAdmin):
+    """The outbox: what happened, for whoever delivers it."""
+
+    list_display = ("created_at", "kind", "subject", "organization_id", "team_id")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    search_fields = ("^kind", "^subject", "=team_id", "=organization_id")
+    search_help_text = "kind or subject (from its start), team id or organization id"
+    date_hierarchy = "created_at"
+    ordering = ("-created_at", "-id")
+    fields = ("id", "created_at", "kind", "organization_id", "team_id", "subject", json_column("data"))
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ReadOnlyAdmin):
+    """Requests that had their effect. The kept secret of an answer is shown to nobody."""
+
+    list_display = ("created_at", "scope", text_column("key"), "fingerprint")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    search_fields = ("=scope", "=key")
+    search_help_text = "scope (e.g. team:acme) or key"
+    hidden_fields = ("secret",)
+    ordering = ("-created_at", "-id")
+    fields = ("id", "created_at", "scope", "key", "fingerprint", json_column("result"))
+
+
+@admin.register(Process)
+class ProcessAdmin(ReadOnlyAdmin):
+    """Serving processes and the sweeper, and when they last said that they live."""
+
+    list_display = ("name", "kind", "started_at", "seen_at")
+    list_filter = ("kind",)
+    search_fields = ("name",)
+    ordering = ("-seen_at",)
+    fields = ("name", "kind", "started_at", "seen_at")

@@ -1,0 +1,311 @@
+"""The ledger to read: accounts, entries, holds, grants and their uses, rate cards. `ledger` alone writes them;
+credits and prices of a team are changed on the team's page."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+
+from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, link_to_list
+from apps.core.admin_columns import credits_column, exact_percent, text_column, usd_column
+from apps.core.money import exact_credits
+from apps.credits.models import Account, BillingSettings, Entry, Grant, GrantUse, Hold, RateCard, RateCardVersion
+from apps.credits.pricing import DEFAULT_MICROS_PER_USD, DEFAULT_TOKENS_PER_CREDIT
+
+_OWNER_SEARCH = "team id or organization id"
+
+
+@admin.register(Account)
+class AccountAdmin(ReadOnlyAdmin):
+    """Wallets, pools and system accounts with their balances."""
+
+    list_display = (
+        "__str__",
+        "kind",
+        credits_column("posted_micros"),
+        credits_column("held_micros"),
+        "spendable",
+        credits_column("debt_micros"),
+        credits_column("allocated_micros"),
+        credits_column("used_micros"),
+    )
+    list_filter = ("kind",)
+    list_select_related = ("team", "organization")
+    search_fields = ("team__team_id", "organization__organization_id", "system_name")
+    search_help_text = _OWNER_SEARCH
+    ordering = ("-id",)
+    fields = (
+        "id",
+        "kind",
+        "team",
+        "organization",
+        "system_name",
+        "restriction",
+        credits_column("posted_micros"),
+        credits_column("held_micros"),
+        "spendable",
+        credits_column("debt_micros"),
+        credits_column("credit_line_micros"),
+        credits_column("allocated_micros"),
+        credits_column("used_micros"),
+        "seq",
+        "created_at",
+    )
+
+    @admin.display(description="can be spent (credits)")
+    def spendable(self, account: Account) -> str:
+        return exact_credits(account.posted_micros - account.held_micros + account.credit_line_micros)
+
+    def page_links(self, obj: Account) -> list[PageLink]:
+        return [
+            link_to_list("Credited entries", "credits.entry", credit_account__id__exact=obj.pk),
+            link_to_list("Debited entries", "credits.entry", debit_account__id__exact=obj.pk),
+            link_to_list("Grants", "credits.grant", account__id__exact=obj.pk),
+            link_to_list("Holds", "credits.hold", account__id__exact=obj.pk),
+        ]
+
+
+@admin.register(Entry)
+class EntryAdmin(ReadOnlyAdmin):
+    """The ledger itself: every movement of posted credits."""
+
+    list_display = (
+        "created_at",
+        "kind",
+        credits_column("amount_micros"),
+        "debit_account",
+        "credit_account",
+        "balance",
+        "job",
+        text_column("actor"),
+        text_column("reason"),
+    )
+    list_filter = ("kind", ("created_at", admin.DateFieldListFilter))
+    list_select_related = (
+        "debit_account__team",
+        "debit_account__organization",
+        "credit_account__team",
+        "credit_account__organization",
+    )
+    search_fields = (
+        "job__exact",
+        "external_id__exact",
+        "idempotency_key__exact",
+        "debit_account__team__team_id__exact",
+        "credit_account__team__team_id__exact",
+    )
+    search_help_text = "job id, payment reference, idempotency key or team id, each whole"
+    date_hierarchy = "created_at"
+    fields = (
+        "id",
+        "created_at",
+        "kind",
+        credits_column("amount_micros"),
+        "debit_account",
+        "debit_seq",
+        credits_column("debit_balance_micros", "debited side afterwards"),
+        "credit_account",
+        "credit_seq",
+        credits_column("credit_balance_micros", "credited side afterwards"),
+        "job",
+        "source",
+        "actor",
+        "reason",
+        "reverses",
+        "external_id",
+        "idempotency_key",
+    )
+
+    @admin.display(description="balance afterwards (credits)")
+    def balance(self, entry: Entry) -> str:
+        sides = (entry.debit_balance_micros, entry.credit_balance_micros)
+        return " / ".join(exact_credits(balance) for balance in sides if balance is not None)
+
+    def page_links(self, obj: Entry) -> list[PageLink]:
+        return [
+            link_to_list("Grants it used", "credits.grantuse", entry__id__exact=obj.pk),
+            link_to_list("Reversals", "credits.entry", reverses__id__exact=obj.pk),
+        ]
+
+
+@admin.register(Hold)
+class HoldAdmin(ReadOnlyAdmin):
+    """What jobs reserve on wallets."""
+
+    list_display = ("opened_at", "account", credits_column("amount_micros"), "state", "job", "closed_at")
+    list_filter = ("state", ("opened_at", admin.DateFieldListFilter))
+    list_select_related = ("account__team", "account__organization")
+    search_fields = ("job__exact", "account__team__team_id__exact")
+    search_help_text = "job id or team id, each whole"
+    ordering = ("-opened_at", "-id")
+    fields = ("id", "account", "job", credits_column("amount_micros"), "state", "opened_at", "closed_at")
+
+
+@admin.register(Grant)
+class GrantAdmin(ReadOnlyAdmin):
+    """Lots of credits, and what remains of them."""
+
+    list_display = (
+        "created_at",
+        "account",
+        "kind",
+        credits_column("amount_micros"),
+        credits_column("remaining_micros"),
+        "priority",
+        "expires_at",
+    )
+    list_filter = ("kind", ("created_at", admin.DateFieldListFilter), ("expires_at", admin.EmptyFieldListFilter))
+    list_select_related = ("account__team", "account__organization")
+    search_fields = ("account__team__team_id__exact", "account__organization__organization_id__exact")
+    search_help_text = f"{_OWNER_SEARCH}, whole, or the grant's id"
+    uuid_search_fields = ("id", "entry")
+    ordering = ("-created_at", "-id")
+    fields = (
+        "id",
+        "account",
+        "entry",
+        "kind",
+        "priority",
+        credits_column("amount_micros"),
+        credits_column("remaining_micros"),
+        usd_column("price_nanousd_per_credit", "price per credit"),
+        "effective_at",
+        "expires_at",
+        "source_grant",
+        "created_at",
+    )
+
+    def page_links(self, obj: Grant) -> list[PageLink]:
+        return [link_to_list("Uses", "credits.grantuse", grant__id__exact=obj.pk)]
+
+
+@admin.register(GrantUse)
+class GrantUseAdmin(ReadOnlyAdmin):
+    """Which grant paid how much of an entry; negative when the entry gave it back."""
+
+    list_display = ("id", "entry", "grant", credits_column("amount_micros"))
+    list_select_related = ("entry", "grant")
+    search_fields = ("entry__job__exact",)
+    uuid_search_fields = ("entry", "grant")
+    search_help_text = "job id, or the id of an entry or a grant"
+    ordering = ("-id",)
+    fields = ("id", "entry", "grant", credits_column("amount_micros"))
+
+
+@admin.register(RateCard)
+class RateCardAdmin(ReadOnlyAdmin):
+    """Whose job types are priced together. A team's card changes on the team's page."""
+
+    list_display = ("__str__", "team", "organization", text_column("job_type"), "created_at")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    list_select_related = ("team", "organization")
+    search_fields = ("team__team_id", "organization__organization_id", "job_type")
+    ordering = ("-id",)
+    fields = ("id", "team", "organization", "job_type", "created_at")
+
+    def page_links(self, obj: RateCard) -> list[PageLink]:
+        return [link_to_list("Versions", "credits.ratecardversion", card__id__exact=obj.pk)]
+
+
+class InForceFilter(admin.SimpleListFilter):
+    """The newest version of each card that has begun."""
+
+    title = "in force"
+    parameter_name = "in_force"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes"), ("no", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(is_in_force=self.value() == "yes") if self.value() else queryset
+
+
+@admin.register(RateCardVersion)
+class RateCardVersionAdmin(ReadOnlyAdmin):
+    """How cards price jobs. A version never changes; a new one replaces it for jobs that begin later."""
+
+    list_display = (
+        "card",
+        "number",
+        "in_force",
+        "mode",
+        credits_column("price_micros", "flat price"),
+        "per_dollar",
+        "per_credit",
+        "markup",
+        "effective_from",
+        text_column("created_by"),
+    )
+    list_filter = (InForceFilter, "mode", ("effective_from", admin.DateFieldListFilter))
+    list_select_related = ("card__team", "card__organization")
+    search_fields = ("card__team__team_id", "card__organization__organization_id", "card__job_type")
+    search_help_text = _OWNER_SEARCH
+    ordering = ("-created_at", "-id")
+    fields = (
+        "id",
+        "card",
+        "number",
+        "in_force",
+        "mode",
+        credits_column("price_micros", "flat price"),
+        "per_dollar",
+        "per_credit",
+        "markup",
+        credits_column("minimum_micros", "minimum"),
+        credits_column("ceiling_micros", "ceiling"),
+        usd_column("allowance_nanousd", "provider cost in the price"),
+        usd_column("cost_cap_nanousd", "provider cost cap"),
+        "rounding",
+        "on_failed",
+        "on_cancelled",
+        "policy_percent",
+        "effective_from",
+        "created_by",
+        "created_at",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        begun = RateCardVersion.objects.filter(effective_from__lte=Now())
+        newer = begun.filter(card=OuterRef("card"), number__gt=OuterRef("number"))
+        is_in_force = Exists(begun.filter(pk=OuterRef("pk"))) & ~Exists(newer)
+        versions: QuerySet[Any] = super().get_queryset(request).annotate(is_in_force=is_in_force)
+        return versions
+
+    @admin.display(description="in force", boolean=True)
+    def in_force(self, version: Any) -> bool:
+        return bool(version.is_in_force)
+
+    @admin.display(description="credits per dollar", ordering="micros_per_usd")
+    def per_dollar(self, version: RateCardVersion) -> str:
+        return exact_credits(version.micros_per_usd or DEFAULT_MICROS_PER_USD)
+
+    @admin.display(description="tokens per credit", ordering="tokens_per_credit")
+    def per_credit(self, version: RateCardVersion) -> int:
+        return version.tokens_per_credit or DEFAULT_TOKENS_PER_CREDIT
+
+    @admin.display(description="markup", ordering="markup_ppm")
+    def markup(self, version: RateCardVersion) -> str:
+        return f"{exact_percent(version.markup_ppm)} %"
+
+
+@admin.register(BillingSettings)
+class BillingSettingsAdmin(AuditedAdmin):
+    """A team's billing choices that are not prices."""
+
+    audit_kind = "billing"
+    audit_fields = ("show_costs",)
+    list_display = ("team", "show_costs")
+    list_filter = ("show_costs",)
+    list_select_related = ("team",)
+    search_fields = ("team__team_id",)
+    autocomplete_fields = ("team",)
+    ordering = ("team__team_id",)
+    fields = ("team", "show_costs")
+
+    def audit_id(self, obj: BillingSettings) -> str:
+        return obj.team.team_id
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return () if obj is None else ("team",)

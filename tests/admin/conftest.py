@@ -1,0 +1,44 @@
+"""Operators signed in to the admin site."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+
+from apps.organizations.models import User
+
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(autouse=True)
+def _settings(settings: Any) -> None:
+    settings.EMBEDDED = True  # the demo provider answers
+    # The default hasher is slow on purpose: half a second for every operator of a test.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return User.objects.create_superuser("owner@example.com", PASSWORD)
+
+
+@pytest.fixture
+def site(owner: User) -> Client:
+    """A browser in which the owner is signed in."""
+    return signed_in(owner)
+
+
+def signed_in(user: User, **more: Any) -> Client:
+    client = Client(**more)
+    client.force_login(user)
+    return client
+
+
+def staff(*permissions: str, email: str = "staff@example.com") -> User:
+    """An operator with these rights alone, e.g. "teams.view_team"."""
+    user = User.objects.create_user(email, PASSWORD, is_staff=True)
+    for permission in permissions:
+        app, codename = permission.split(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+    return user

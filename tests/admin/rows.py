@@ -1,0 +1,66 @@
+"""Fills every table that the admin site shows, through the product's own functions."""
+
+import itertools
+from datetime import timedelta
+from decimal import Decimal
+
+from django.contrib.auth.models import Group
+from django.utils import timezone
+
+from apps.core import audit, idempotency
+from apps.core.models import Process
+from apps.credits import billing, ledger
+from apps.credits.models import Account, BillingSettings, Entry, Grant
+from apps.jobs import execution, services
+from apps.organizations.models import Membership, User
+from apps.virtual_keys import services as virtual_keys
+from tests import make
+
+SECRET_PROMPT = "the prompt that nobody may read"
+_numbers = itertools.count(1)
+
+
+def fill(count: int) -> list[make.Customer]:
+    """`count` more rows in every table, each with tenants of its own."""
+    make.platform_model()
+    return [_customer(next(_numbers)) for _ in range(count)]
+
+
+def _customer(number: int) -> make.Customer:
+    org = make.organization(f"filled-org-{number}")
+    model = make.alias(f"model-{number}", input_usd_per_mtok=1, output_usd_per_mtok=2)
+    customer = make.customer(
+        org=org, team_id=f"filled-team-{number}", credits=10, model_groups=[model.name], default_model=model.name
+    )
+    team = customer.team
+    virtual_keys.issue(team, actor=make.TESTER, name=f"key {number}", expires_at=timezone.now() + timedelta(days=1))
+    billing.change_plan(team, actor=make.TESTER, credits_per_dollar=Decimal("12.5"))
+    ledger.grant(team, amount_micros=1_500_000, actor=make.TESTER, key="promo", kind=Grant.Kind.PROMOTIONAL)
+    BillingSettings.objects.create(team=team, show_costs=False)
+    Account.objects.create(kind=Account.Kind.POOL, organization=org)
+    user = User.objects.create_user(f"member{number}@example.com", None)
+    Membership.objects.create(organization=org, user=user)
+    Group.objects.create(name=f"group {number}")
+    Process.objects.create(name=f"web-{number}", kind="web")
+    audit.emit("call.refused", subject=f"job:{number}", team_id=team.team_id, code="insufficient_credits")
+    idempotency.claim(idempotency.Request(f"team:{team.team_id}", f"key-{number}", "f" * 64))
+    _work(customer)
+    return customer
+
+
+def _work(customer: make.Customer) -> None:
+    """A completed and partly refunded job, and an open one with a queued call."""
+    done, _ = services.open_job(customer.principal, services.NewJob("query"))
+    execution.run_call(str(ask(customer, done.pk)))
+    services.complete_job(customer.team, job_id=str(done.pk), verdict="completed", closed_by="test")
+    charge = Entry.objects.get(job=str(done.pk), kind=Entry.Kind.CHARGE)
+    ledger.reverse(charge, amount_micros=400_000, actor=make.TESTER, key="1", reason="sorry")
+    is_open, _ = services.open_job(customer.principal, services.NewJob("query"))
+    ask(customer, is_open.pk)
+
+
+def ask(customer: make.Customer, job_id: object) -> object:
+    """Submit a call. Its id."""
+    body = {"messages": [{"role": "user", "content": SECRET_PROMPT}]}
+    request = services.CallRequest(body=body, fingerprint=f"{job_id}")
+    return services.submit_call(customer.principal, request, job_id=str(job_id), wait_s=28, reply_to="").call_id

@@ -1,0 +1,122 @@
+"""Prompts, answers and secrets are on no page, and hostile text stays text."""
+
+import pytest
+from django.utils.html import escape
+
+from apps.core.models import AuditEntry
+from apps.jobs import services
+from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.teams.models import Team
+from tests import make
+from tests.admin.rows import SECRET_PROMPT, ask, fill
+
+PAYLOADS = "/admin/jobs/callpayload/"
+HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\u202egnp.exe", "x" * 255]
+
+
+def test_payload_pages_show_sizes_and_never_contents(site):
+    fill(1)
+    payload = CallPayload.objects.first()
+
+    pages = [site.get(page).content.decode() for page in (PAYLOADS, f"{PAYLOADS}{payload.pk}/change/")]
+
+    size_bytes = len(payload.request.encode())
+    assert all(str(size_bytes) in page.replace(",", "") for page in pages)
+    assert all(SECRET_PROMPT not in page for page in pages)
+
+
+def test_size_counts_bytes_not_characters(site, acme):
+    job, _ = services.open_job(acme.principal, services.NewJob("query"))
+    ask(acme, job.pk)
+    CallPayload.objects.update(request="é" * 50_001)
+    assert "100002" in site.get(PAYLOADS).content.decode().replace(",", "")
+
+
+def test_contents_are_not_even_read(site, django_assert_num_queries):
+    fill(1)
+    with django_assert_num_queries(4) as captured:
+        site.get(PAYLOADS)
+    rows = [query["sql"] for query in captured if "callpayload" in query["sql"]]
+    assert not any('"jobs_callpayload"."request",' in sql for sql in rows)
+
+
+@pytest.mark.parametrize("lookup", ["request__contains", "response__startswith", "call_metadata__regex"])
+def test_contents_cannot_be_guessed_by_filters(site, lookup):
+    fill(1)
+    assert site.get(PAYLOADS, {lookup: "the prompt"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "page", ["jobs/call/?payload__request__contains=a", "jobs/attempt/?call__payload__request__contains=a"]
+)
+def test_contents_cannot_be_guessed_through_relations(site, page):
+    fill(1)
+    assert site.get(f"/admin/{page}").status_code == 400
+
+
+def test_prompt_is_on_no_page_of_a_job(site):
+    fill(1)
+    job, call, attempt = Job.objects.first(), Call.objects.first(), Attempt.objects.first()
+    pages = [
+        "/admin/jobs/job/",
+        f"/admin/jobs/job/{job.pk}/change/",
+        "/admin/jobs/call/",
+        f"/admin/jobs/call/{call.pk}/change/",
+        "/admin/jobs/attempt/",
+        f"/admin/jobs/attempt/{attempt.pk}/change/",
+        "/admin/core/event/",
+        "/admin/core/idempotencykey/",
+    ]
+    assert [page for page in pages if SECRET_PROMPT in site.get(page).content.decode()] == []
+
+
+def test_kept_secret_of_an_answer_cannot_be_guessed_by_filters(site):
+    fill(1)
+    assert site.get("/admin/core/idempotencykey/", {"secret__startswith": "g"}).status_code == 400
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=["script", "attribute", "direction", "long"])
+def test_hostile_text_stays_text_on_every_page(site, acme, text):
+    team = acme.team
+    Team.objects.filter(pk=team.pk).update(alias=text, status_reason=text, metadata={"a": text})
+    job = Job.objects.create(
+        team=team, organization=acme.organization, job_type=text[:100], user_id=text, metadata={text: text}
+    )
+    AuditEntry.objects.create(
+        actor=text, action="x", object_kind="x", object_id=text, before={"a": text}, reason=text
+    )
+    audit = AuditEntry.objects.get(action="x")
+    pages = [
+        "/admin/teams/team/",
+        f"/admin/teams/team/{team.pk}/change/",
+        f"/admin/teams/team/{team.pk}/grant-credits/",
+        "/admin/jobs/job/",
+        f"/admin/jobs/job/{job.pk}/change/",
+        "/admin/core/auditentry/",
+        f"/admin/core/auditentry/{audit.pk}/change/",
+    ]
+    assert escape(text) in site.get(pages[1]).content.decode()
+    for page in pages:
+        content = site.get(page).content.decode()
+        assert "<script>alert(1)" not in content
+        assert "<img src=x" not in content
+
+
+def test_long_text_is_cut_in_lists_and_isolated(site, acme):
+    Team.objects.filter(pk=acme.team.pk).update(alias="\u202e" + "y" * 200)
+    content = site.get("/admin/teams/team/").content.decode()
+    assert "\u202e" + "y" * 58 + "…</bdi>" in content
+
+
+def test_hostile_name_is_escaped_in_the_messages_about_it(site):
+    make.organization("acme-org")
+    page = site.post("/admin/teams/team/add/", {"team_id": HOSTILE[0], "organization": "<script>alert(1)"})
+    assert "<script>alert(1)" not in page.content.decode()
+
+
+def test_pages_carry_amounts_with_their_unit_and_no_raw_micros(site):
+    fill(1)
+    page = site.get("/admin/credits/entry/").content.decode()
+    assert "Amount (credits)" in page
+    assert "1.5" in page
+    assert "1500000" not in page
