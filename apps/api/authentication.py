@@ -13,6 +13,7 @@ from rest_framework.views import APIView
 from apps.api import parsing
 from apps.core import crypto, idempotency
 from apps.core.actors import Actor
+from apps.core.addresses import client_address
 from apps.core.errors import InvalidField, NotAllowed, NotAuthenticated
 from apps.teams import services as teams
 from apps.teams.models import Team
@@ -48,8 +49,8 @@ class Caller:
 
 
 def address_of(request: Request) -> str:
-    """The peer's network address."""
-    return str(request.META.get("REMOTE_ADDR", ""))
+    """The client's network address."""
+    return client_address(request.META)
 
 
 def _bearer(request: Request) -> str | None:

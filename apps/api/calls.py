@@ -3,9 +3,11 @@
 A view admits the call, publishes its id and waits for the worker; it holds no connection meanwhile.
 """
 
+import time
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,12 +19,15 @@ from apps.api.jobs import JobType, operator_job
 from apps.api.parsing import Input, JSONObject, parse
 from apps.core import crypto
 from apps.core.clock import iso
+from apps.core.db import patiently
 from apps.core.errors import DomainError, Failed, InvalidRequest, RateLimited, Unavailable
 from apps.credits import billing
 from apps.jobs import dispatch, replies, services
 from apps.jobs.errors import CallStillRunning
 from apps.jobs.models import Call
 
+# How long past its wait a caller is kept when the database is away just then.
+DATABASE_PATIENCE_S = 2.0
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # What is passed on to the model, in OpenAI's names.
 PARAMETERS = (
@@ -120,12 +125,27 @@ class CallView(KeyView):
     def wait(self, submitted: services.Submitted, wait_s: float) -> Call:
         """The call once it has ended. Raises: CallStillRunning, or the call's own failure."""
         publish = (lambda: dispatch.publish([submitted.call_id])) if submitted.is_new else None
-        ended = replies.mailbox().wait(submitted.call_id, timeout_s=wait_s, publish=publish)
-        call = services.find_call(self.principal.team, str(submitted.job_id), str(submitted.call_id))
-        if not ended and call.is_open:
-            services.mark_unanswered(call.pk)
-            raise still_running(call)
-        return call
+        ends_at = time.monotonic() + wait_s
+        left_s = wait_s
+        while True:
+            woken = replies.mailbox().wait(submitted.call_id, timeout_s=left_s, publish=publish)
+            call = self._found(submitted, until=ends_at + DATABASE_PATIENCE_S)
+            if not call.is_open:
+                return call
+            publish = None
+            left_s = ends_at - time.monotonic()
+            if not woken or left_s <= 0:
+                services.mark_unanswered(call.pk)
+                raise still_running(call)
+
+    def _found(self, submitted: services.Submitted, *, until: float) -> Call:
+        """The call as it is now. A caller who must be sent away because the database is gone is remembered."""
+        job_id, call_id = str(submitted.job_id), str(submitted.call_id)
+        try:
+            return patiently(lambda: services.find_call(self.principal.team, job_id, call_id), until=until)
+        except (DatabaseError, InterfaceError):
+            replies.mailbox().owe(call_id)
+            raise
 
 
 class LlmCall(CallView):
@@ -186,10 +206,8 @@ class OneCall(EitherView):
     """GET /api/jobs/{job_id}/calls/{call_id}: a call's state, and its answer when it has one."""
 
     def get(self, request: Request, job_id: str, call_id: str) -> Response:
-        if self.caller.principal is None:
-            team = operator_job(job_id).team
-        else:
-            team = self.caller.principal.team
+        principal = self.caller.principal
+        team = principal.team if principal else operator_job(job_id).team
         call = services.find_call(team, job_id, call_id)
         if call.state == Call.State.SUCCEEDED:
             return with_ids(Response(present.answer(call)), call)

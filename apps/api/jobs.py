@@ -9,8 +9,9 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, KeyView
+from apps.api.fields import query_error
 from apps.api.idempotent import answer
-from apps.api.parsing import Input, InvalidBody, JSONObject, parse
+from apps.api.parsing import Input, JSONObject, parse
 from apps.core.clock import iso
 from apps.core.errors import InvalidField
 from apps.core.ids import parse_uuid
@@ -171,25 +172,12 @@ class TeamJobs(EitherView):
     """GET /api/teams/{team_id}/jobs: newest first, with the true total."""
 
     def get(self, request: Request, team_id: str) -> Response:
+        limit, offset = page(request, default=100)
+        statuses = wanted_statuses(request)
         team = self.team(team_id, refusal="Cannot access jobs for a different team")
         jobs = Job.objects.for_team(team).select_related("team", "organization")
-        status = request.GET.get("status", "").lower()
-        if status:
-            if status not in Job.Status.values or status == Job.Status.PAUSED:
-                known = ", ".join(value for value in Job.Status.values if value != Job.Status.PAUSED)
-                raise InvalidBody(
-                    [
-                        {
-                            "type": "enum",
-                            "loc": ["query", "status"],
-                            "msg": f"Invalid status. Must be one of: {known}",
-                            "input": status[:100],
-                        }
-                    ]
-                )
-            wanted = [status, Job.Status.PAUSED] if status == Job.Status.IN_PROGRESS else [status]
-            jobs = jobs.filter(status__in=wanted)
-        limit, offset = page(request, default=100)
+        if statuses:
+            jobs = jobs.filter(status__in=statuses)
         return Response(
             {
                 "team_id": team.team_id,
@@ -197,6 +185,17 @@ class TeamJobs(EitherView):
                 "jobs": [present.job(job) for job in jobs.order_by("-created_at", "-id")[offset : offset + limit]],
             }
         )
+
+
+def wanted_statuses(request: Request) -> list[str]:
+    """States that `status` asks for, in any case; none for all. Raises: InvalidBody."""
+    status = request.GET.get("status", "").lower()
+    if not status:
+        return []
+    if status not in Job.Status.values or status == Job.Status.PAUSED:
+        known = ", ".join(value for value in Job.Status.values if value != Job.Status.PAUSED)
+        raise query_error("status", f"Invalid status. Must be one of: {known}", kind="enum", value=status)
+    return [status, Job.Status.PAUSED] if status == Job.Status.IN_PROGRESS else [status]
 
 
 def page(request: Request, *, default: int, most: int = MAX_PAGE) -> tuple[int, int]:

@@ -59,6 +59,11 @@ def raw_body(request: Request | HttpRequest) -> bytes:
 
 def parse(model: type[M], request: Request) -> M:
     """The body as `model`. Raises: InvalidBody, TooLarge."""
+    return validate(model, json_body(request))
+
+
+def json_body(request: Request) -> Any:
+    """The body as JSON, an empty one as an object without fields. Raises: InvalidBody, TooLarge."""
     content_type = request.META.get("CONTENT_TYPE", "").split(";")[0].strip().lower()
     body = raw_body(request)
     if content_type not in ("", "application/json") and not content_type.endswith("+json"):
@@ -71,7 +76,7 @@ def parse(model: type[M], request: Request) -> M:
                 )
             ]
         )
-    return validate(model, load(body) if body else {})
+    return load(body) if body else {}
 
 
 def validate(model: type[M], data: Any, *, where: str = "body") -> M:

@@ -1,15 +1,20 @@
 """Rows as the wire shows them. To a key: names it asked for and client costs, never provider models or costs."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from apps.core.clock import iso
-from apps.core.money import exact_credits, usd
+from apps.catalog.services import TeamModels
+from apps.core.clock import iso, now
+from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits import pricing
-from apps.credits.billing import Balance
+from apps.credits.billing import Balance, Plan, Posting
 from apps.jobs.models import Call, Job
+from apps.organizations.models import Organization
+from apps.teams.models import Team
+from apps.virtual_keys.models import VirtualKey
 
 
 def client_cost_usd(job: Job, provider_nanousd: int, *, places: int, show_costs: bool = True) -> float | None:
@@ -130,6 +135,155 @@ def answer(call: Call) -> dict[str, Any]:
     if not stored:
         body["content_expired"] = True
     return body
+
+
+def organization(found: Organization, *, to_operator: bool) -> dict[str, Any]:
+    """An organization. Why it was suspended is for operators."""
+    body = {
+        "organization_id": found.organization_id,
+        "name": found.name,
+        "status": found.status,
+        "metadata": found.metadata,
+        "created_at": iso(found.created_at),
+        "updated_at": iso(found.updated_at),
+        "default_team": None,
+    }
+    return body | {"status_reason": found.status_reason or None} if to_operator else body
+
+
+@dataclass(frozen=True, slots=True)
+class TeamFacts:
+    """A team (with its organization) and what other apps know of it."""
+
+    team: Team
+    models: TeamModels
+    balance: Balance
+    plan: Plan
+    key_prefix: str | None
+
+
+def team(facts: TeamFacts, *, to_operator: bool) -> dict[str, Any]:
+    """A team, with what is read of it most at the top.
+
+    To an operator `status` is the team's own; to the team's key it is what the key meets, the organization's too.
+    """
+    found, models, plan = facts.team, facts.models, facts.plan
+    body = {
+        "team_id": found.team_id,
+        "organization_id": found.organization.organization_id,
+        "team_alias": found.alias or None,
+        "status": _status(found, to_operator=to_operator),
+        **facts.balance.as_wire(),
+        "budget_mode": plan.budget_mode,
+        "credits_per_dollar": plan.credits_per_dollar,
+        "tokens_per_credit": plan.tokens_per_credit,
+        "cost_markup_percentage": _markup(plan, to_operator=to_operator),
+        "access_groups": models.access_groups,
+        "model_groups": models.model_groups,
+        "allowed_model_aliases": models.allowed,
+        "allowed_models": models.allowed,
+        "default_model": models.default_model,
+        "virtual_key": None,
+        "virtual_key_prefix": facts.key_prefix,
+        "metadata": found.metadata,
+        "created_at": iso(found.created_at),
+        "updated_at": iso(found.updated_at),
+    }
+    if to_operator:
+        body["status_reason"] = found.status_reason or None
+        body["organization_status"] = found.organization.status
+    return body
+
+
+def team_credits(found: Team, balance: Balance, plan: Plan, *, to_operator: bool) -> dict[str, Any]:
+    """A team's credit account. There is no automatic refill and no limit besides the balance."""
+    return {
+        "team_id": found.team_id,
+        "organization_id": found.organization.organization_id,
+        **balance.as_wire(),
+        "credit_limit": None,
+        "auto_refill": False,
+        "refill_amount": None,
+        "refill_period": None,
+        "last_refill_at": None,
+        "budget_mode": plan.budget_mode,
+        "credits_per_dollar": plan.credits_per_dollar,
+        "tokens_per_credit": plan.tokens_per_credit,
+        "cost_markup_percentage": _markup(plan, to_operator=to_operator),
+        "status": _status(found, to_operator=to_operator),
+        "created_at": iso(found.created_at),
+        "updated_at": iso(found.updated_at),
+    }
+
+
+def _status(found: Team, *, to_operator: bool) -> str:
+    if to_operator or found.status != Team.Status.ACTIVE:
+        return found.status
+    return found.organization.status
+
+
+def _markup(plan: Plan, *, to_operator: bool) -> float | None:
+    """Hidden from keys: with client costs it would tell what the provider takes."""
+    return plan.cost_markup_percentage if to_operator else None
+
+
+# The ledger's kinds of entries in the wire's words.
+TRANSACTION_TYPES = {
+    "grant": "allocation",
+    "allocate": "allocation",
+    "reclaim": "adjustment",
+    "charge": "deduction",
+    "refund": "refund",
+    "take_back": "adjustment",
+    "expire": "adjustment",
+    "adjust": "adjustment",
+}
+
+
+def transaction(found: Team, posting: Posting) -> dict[str, Any]:
+    """A ledger entry of a team: a positive amount, its direction told by what was posted before and after."""
+    entry = posting.entry
+    return {
+        "transaction_id": str(entry.pk),
+        "team_id": found.team_id,
+        "organization_id": found.organization.organization_id,
+        "job_id": entry.job or None,
+        "transaction_type": TRANSACTION_TYPES[entry.kind],
+        "credits_amount": whole_credits(entry.amount_micros),
+        "credits_before": whole_credits(posting.before_micros),
+        "credits_after": whole_credits(posting.after_micros),
+        "credits_amount_exact": exact_credits(entry.amount_micros),
+        "credits_before_exact": exact_credits(posting.before_micros),
+        "credits_after_exact": exact_credits(posting.after_micros),
+        "reason": entry.reason or None,
+        "created_at": iso(entry.created_at),
+    }
+
+
+def key(found: VirtualKey, team_id: str) -> dict[str, Any]:
+    """A virtual key without its secret, which is kept nowhere."""
+    return {
+        "key_id": str(found.pk),
+        "team_id": team_id,
+        "name": found.name or None,
+        "prefix": found.prefix,
+        "status": _key_status(found),
+        "scopes": found.scopes,
+        "models_allowed": found.models_allowed,
+        "addresses_allowed": found.addresses_allowed,
+        "expires_at": iso(found.expires_at),
+        "revoked_at": iso(found.revoked_at),
+        "replaced_by": str(found.replaced_by_id) if found.replaced_by_id else None,
+        "last_used_at": iso(found.last_used_at),
+        "created_at": iso(found.created_at),
+        "created_by": found.created_by or None,
+    }
+
+
+def _key_status(found: VirtualKey) -> str:
+    if found.revoked_at is not None:
+        return "revoked"
+    return "expired" if found.expires_at is not None and found.expires_at <= now() else "active"
 
 
 def _timestamp(instant: datetime) -> int:

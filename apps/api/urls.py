@@ -4,12 +4,15 @@ from typing import Any
 
 from django.urls import URLPattern, re_path
 
-from apps.api import calls, jobs
+from apps.api import calls, credits, jobs, keys, organizations, teams, usage
 
 
 def route(path: str, view: Any) -> URLPattern:
-    """A path with `{name}` parts, each one segment, with or without a slash at its end."""
-    pattern = "".join(f"(?P<{part[1:-1]}>[^/]+)" if part.startswith("{") else part for part in _split(path))
+    """A path with `{name}` parts, each one segment, with or without a slash at its end.
+
+    A NUL is part of no id, and PostgreSQL would refuse to look for it.
+    """
+    pattern = "".join(rf"(?P<{part[1:-1]}>[^/\x00]+)" if part.startswith("{") else part for part in _split(path))
     routed: URLPattern = re_path(rf"^{pattern}/?$", view.as_view())
     return routed
 
@@ -21,7 +24,36 @@ def _split(path: str) -> list[str]:
     return parts[:-1]
 
 
+# Words before ids: they are reserved, so that no team or organization can be called like a route.
 urlpatterns = [
+    route("organizations", organizations.OrganizationList),
+    route("organizations/create", organizations.CreateOrganization),
+    route("organizations/{organization_id}", organizations.OneOrganization),
+    route("organizations/{organization_id}/teams", organizations.OrganizationTeams),
+    route("organizations/{organization_id}/status", organizations.OrganizationStatus),
+    route("organizations/{organization_id}/suspend", organizations.SuspendOrganization),
+    route("organizations/{organization_id}/resume", organizations.ResumeOrganization),
+    route("teams", teams.TeamList),
+    route("teams/create", teams.CreateTeam),
+    route("teams/verify", teams.VerifyKey),
+    route("teams/{team_id}", teams.OneTeam),
+    route("teams/{team_id}/access-groups", teams.TeamAccessGroups),
+    route("teams/{team_id}/model-groups", teams.TeamModelGroups),
+    route("teams/{team_id}/markup", teams.TeamMarkup),
+    route("teams/{team_id}/suspend", teams.SuspendTeam),
+    route("teams/{team_id}/resume", teams.ResumeTeam),
+    route("teams/{team_id}/pause", teams.PauseTeam),
+    route("teams/{team_id}/jobs", jobs.TeamJobs),
+    route("teams/{team_id}/usage", usage.TeamUsage),
+    route("teams/{team_id}/keys", keys.TeamKeys),
+    route("teams/{team_id}/keys/{key_id}", keys.OneKey),
+    route("teams/{team_id}/keys/{key_id}/rotate", keys.RotateKey),
+    route("credits/teams/{team_id}/balance", credits.TeamBalance),
+    route("credits/teams/{team_id}/add", credits.AddCredits),
+    route("credits/teams/{team_id}/transactions", credits.TeamTransactions),
+    route("credits/teams/{team_id}/check", credits.CheckCredits),
+    route("credits/teams/{team_id}/budget-mode", credits.TeamBudgetMode),
+    route("credits/teams/{team_id}/conversion-rates", credits.ConversionRates),
     route("jobs/create", jobs.CreateJob),
     route("jobs/create-and-call", calls.CreateAndCall),
     route("jobs/{job_id}", jobs.OneJob),
@@ -30,5 +62,4 @@ urlpatterns = [
     route("jobs/{job_id}/metadata", jobs.JobMetadata),
     route("jobs/{job_id}/costs", jobs.JobCosts),
     route("jobs/{job_id}/calls/{call_id}", calls.OneCall),
-    route("teams/{team_id}/jobs", jobs.TeamJobs),
 ]

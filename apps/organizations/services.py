@@ -11,9 +11,13 @@ from apps.core.ids import RESERVED_IDS, is_public_id
 from apps.organizations.errors import OrganizationExists, OrganizationNotFound
 from apps.organizations.models import Organization
 
+ID_MAX_LENGTH = 255
+
 
 def require_public_id(field: str, value: str) -> None:
     """Raises: InvalidField when a caller may not choose this id."""
+    if len(value) > ID_MAX_LENGTH:
+        raise InvalidField(field, f"Must have at most {ID_MAX_LENGTH} characters.", value=value[:ID_MAX_LENGTH])
     if not is_public_id(value):
         raise InvalidField(
             field,
@@ -51,10 +55,19 @@ def find(organization_id: str) -> Organization:
     return organization
 
 
+def listing(*, status: str | None, limit: int, offset: int) -> list[Organization]:
+    """Organizations in this state, or in any. One query."""
+    organizations = Organization.objects.order_by("organization_id")
+    if status is not None:
+        organizations = organizations.filter(status=status)
+    return list(organizations[offset : offset + limit])
+
+
 def set_status(organization: Organization, *, status: str, actor: Actor, reason: str = "") -> Organization:
     """Suspend or resume: a suspended organization's teams open no job and start no call. Repeatable."""
     with transaction.atomic():
-        locked = Organization.objects.select_for_update().get(pk=organization.pk)
+        # Without the key: inserts of jobs share it, and a change of state waits for none of them.
+        locked = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
         if locked.status != status or locked.status_reason != reason:
             audit.record(
                 "organization.status",

@@ -7,11 +7,14 @@ from typing import Any
 from django.db import transaction
 
 from apps.catalog import services as catalog
+from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.errors import DomainError, InvalidRequest
-from apps.core.money import MICROS, credits_to_micros, whole_credits
+from apps.core.ids import new_id
+from apps.core.money import MAX_CREDITS, MICROS, credits_to_micros, exact_credits, whole_credits
 from apps.credits import billing, ledger
-from apps.credits.models import Entry
+from apps.credits.billing import Balance
+from apps.credits.models import Entry, Grant
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
 from apps.teams import services as teams
@@ -76,13 +79,7 @@ def create_team(organization: Organization, plan: TeamPlan, *, actor: Actor) -> 
             )
         ledger.open_wallet(team)
         if plan.credits:
-            ledger.grant(
-                team,
-                amount_micros=credits_to_micros(plan.credits),
-                actor=actor,
-                key="initial",
-                reason="Initial allocation",
-            )
+            add_credits(team, credits=plan.credits, actor=actor, key="initial", reason="Initial allocation")
         key, secret = virtual_keys.issue(team, actor=actor, name=plan.key_name)
     return ProvisionedTeam(team, key, secret)
 
@@ -123,6 +120,87 @@ def create_organization(
             return ProvisionedOrganization(organization, None, error.message)
 
 
+@dataclass(frozen=True, slots=True)
+class TeamChange:
+    """What is to be different about a team; what is None stays. Credits are whole."""
+
+    alias: str | None = None
+    metadata: dict[str, Any] | None = None
+    access_groups: list[str] | None = None
+    model_groups: list[str] | None = None
+    default_model: str | None = None
+    clears_default_model: bool = False
+    credits: int | None = None
+    budget_mode: str | None = None
+    credits_per_dollar: Decimal | None = None
+    tokens_per_credit: int | None = None
+    cost_markup_percentage: Decimal | None = None
+
+    @property
+    def pricing(self) -> dict[str, Any]:
+        """The fields of the team's price plan that are given."""
+        given = {
+            "budget_mode": self.budget_mode,
+            "credits_per_dollar": self.credits_per_dollar,
+            "tokens_per_credit": self.tokens_per_credit,
+            "cost_markup_percentage": self.cost_markup_percentage,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def update_team(team: Team, change: TeamChange, *, actor: Actor) -> None:
+    """Change a team's names, models, prices and allocation: all of it or nothing.
+
+    Raises: what its parts raise (AliasNotFound, InvalidRequest).
+    """
+    with transaction.atomic():
+        teams.update(team, actor=actor, alias=change.alias, metadata=change.metadata)
+        if change.access_groups is not None or change.model_groups is not None:
+            catalog.set_team_models(
+                team, actor=actor, access_groups=change.access_groups, model_groups=change.model_groups
+            )
+        if change.default_model is not None or change.clears_default_model:
+            catalog.set_team_default(team, change.default_model, actor=actor)
+        if change.pricing:
+            billing.change_plan(team, actor=actor, **change.pricing)
+        if change.credits is not None:
+            set_allocation(team, credits=change.credits, actor=actor, key=f"allocation:{new_id()}")
+
+
+def add_credits(
+    team: Team, *, credits: int, actor: Actor, key: str, reason: str, kind: Grant.Kind = Grant.Kind.PAID
+) -> Entry:
+    """Grant a team whole credits, once per `key`: a repeat returns the first entry.
+
+    Raises: InvalidRequest beyond what a team may have been allocated in all, IdempotencyConflict.
+    """
+    with transaction.atomic():
+        ledger.lock_wallet(team)
+        before = billing.balance(team)
+        entry = ledger.grant(
+            team, amount_micros=credits_to_micros(credits), actor=actor, key=key, reason=reason, kind=kind
+        )
+        after = billing.balance(team)
+        if after.allocated_micros > credits_to_micros(MAX_CREDITS):
+            raise InvalidRequest(f"A team can be allocated at most {MAX_CREDITS} credits in all")
+        _audit_allocation(team, before, after, actor=actor, reason=reason)
+    return entry
+
+
+def _audit_allocation(team: Team, before: Balance, after: Balance, *, actor: Actor, reason: str) -> None:
+    if before.allocated_micros == after.allocated_micros:
+        return
+    audit.record(
+        "team.credits",
+        actor=actor,
+        kind="team",
+        id=team.team_id,
+        before={"credits_allocated": exact_credits(before.allocated_micros)},
+        after={"credits_allocated": exact_credits(after.allocated_micros)},
+        reason=reason,
+    )
+
+
 def set_allocation(team: Team, *, credits: int, actor: Actor, key: str, reason: str = "") -> Entry | None:
     """Bring what a team was allocated to `credits` whole ones, by a grant or an adjustment of the difference.
 
@@ -130,23 +208,29 @@ def set_allocation(team: Team, *, credits: int, actor: Actor, key: str, reason: 
     """
     with transaction.atomic():
         ledger.lock_wallet(team)
-        balance = billing.balance(team)
-        difference = credits_to_micros(credits) - balance.allocated_micros
-        if difference > 0:
-            return ledger.grant(
-                team, amount_micros=difference, actor=actor, key=key, reason=reason or "Allocation raised"
-            )
-        if difference < 0:
-            if -difference > balance.spendable_micros:
-                least = -(-(balance.allocated_micros - balance.spendable_micros) // MICROS)
-                raise InvalidRequest(
-                    f"credits_allocated cannot be less than what is used and held: {least}"
-                    f" (used {whole_credits(balance.used_micros)}, held {whole_credits(balance.held_micros)})"
-                )
-            return ledger.adjust(
-                team, amount_micros=-difference, actor=actor, key=key, reason=reason or "Allocation lowered"
-            )
-    return None
+        before = billing.balance(team)
+        entry = _set_allocation(team, before, credits=credits, actor=actor, key=key, reason=reason)
+        _audit_allocation(team, before, billing.balance(team), actor=actor, reason=reason)
+    return entry
+
+
+def _set_allocation(
+    team: Team, balance: Balance, *, credits: int, actor: Actor, key: str, reason: str
+) -> Entry | None:
+    difference = credits_to_micros(credits) - balance.allocated_micros
+    if difference > 0:
+        return ledger.grant(
+            team, amount_micros=difference, actor=actor, key=key, reason=reason or "Allocation raised"
+        )
+    if difference == 0:
+        return None
+    if -difference > balance.spendable_micros:
+        least = -(-(balance.allocated_micros - balance.spendable_micros) // MICROS)
+        raise InvalidRequest(
+            f"credits_allocated cannot be less than what is used and held: {least}"
+            f" (used {whole_credits(balance.used_micros)}, held {whole_credits(balance.held_micros)})"
+        )
+    return ledger.adjust(team, amount_micros=-difference, actor=actor, key=key, reason=reason or "Allocation lowered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +274,7 @@ def ensure_customer(
         if default_model is not None:
             catalog.set_team_default(team, default_model, actor=actor)
         if credits and not Entry.objects.filter(idempotency_key=f"grant:{team_id}:initial").exists():
-            ledger.grant(
-                team,
-                amount_micros=credits_to_micros(credits),
-                actor=actor,
-                key="initial",
-                reason="Initial allocation",
-            )
+            add_credits(team, credits=credits, actor=actor, key="initial", reason="Initial allocation")
         secret = None
         if new_key or not virtual_keys.has_usable_key(team):
             _, secret = virtual_keys.issue(team, actor=actor, name="provisioned")

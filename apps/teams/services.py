@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from apps.core import audit
 from apps.core.actors import Actor
@@ -47,6 +48,21 @@ def find(team_id: str) -> Team:
     return team
 
 
+def listing(*, limit: int, offset: int, organization: Organization | None = None) -> list[Team]:
+    """Teams that are not closed, of one organization or of all, with it. One query."""
+    return list(_open_teams(organization).select_related("organization")[offset : offset + limit])
+
+
+def count(organization: Organization) -> int:
+    """How many teams of the organization are not closed."""
+    return _open_teams(organization).count()
+
+
+def _open_teams(organization: Organization | None) -> QuerySet[Team]:
+    teams = Team.objects.exclude(status=Team.Status.CLOSED).order_by("team_id")
+    return teams if organization is None else teams.filter(organization=organization)
+
+
 def require_active(team_status: str, organization_status: str) -> None:
     """Raises: TeamNotActive unless both may take on new work."""
     status = team_status if organization_status == Organization.Status.ACTIVE else organization_status
@@ -57,7 +73,7 @@ def require_active(team_status: str, organization_status: str) -> None:
 def update(team: Team, *, actor: Actor, alias: str | None = None, metadata: dict[str, Any] | None = None) -> Team:
     """Change a team's name or metadata; what is None stays."""
     with transaction.atomic():
-        locked = Team.objects.select_for_update().get(pk=team.pk)
+        locked = _locked(team)
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
         if alias is not None and alias != locked.alias:
@@ -72,13 +88,19 @@ def update(team: Team, *, actor: Actor, alias: str | None = None, metadata: dict
     return locked
 
 
+def _locked(team: Team) -> Team:
+    """The team under its row lock, which leaves its key alone: a full one would wait for every admission (their
+    inserts share the team's key) and could deadlock with those that hold the wallet."""
+    return Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+
+
 def set_status(team: Team, *, status: str, actor: Actor, reason: str = "") -> Team:
     """Suspend, pause or resume. Open jobs can still be completed and read. Repeatable.
 
     Raises: TeamClosed for a closed team, whose state is final.
     """
     with transaction.atomic():
-        locked = Team.objects.select_for_update().get(pk=team.pk)
+        locked = _locked(team)
         if locked.status == Team.Status.CLOSED and status != Team.Status.CLOSED:
             raise TeamClosed(f"Team '{team.team_id}' is closed and cannot be {status}.")
         if locked.status != status or locked.status_reason != reason:

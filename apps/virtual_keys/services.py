@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.functions import Least, Now
 
 from apps.core import audit, clock, crypto
@@ -60,6 +60,8 @@ class Principal:
             parsed = ipaddress.ip_address(address)
         except ValueError:
             raise AddressNotAllowed from None
+        # A server that listens on both families shows an IPv4 peer as an IPv6 one.
+        parsed = getattr(parsed, "ipv4_mapped", None) or parsed
         if not any(parsed in network for network in self.networks):
             raise AddressNotAllowed
 
@@ -171,6 +173,25 @@ def find(team: Team, key_id: str) -> VirtualKey:
     if key is None:
         raise KeyNotFound(f"Team '{team.team_id}' has no key '{key_id}'")
     return key
+
+
+def listing(team: Team, *, limit: int, offset: int) -> list[VirtualKey]:
+    """The team's keys, revoked and expired ones too, newest first. One query."""
+    keys = VirtualKey.objects.filter(team=team).order_by("-created_at", "-id")
+    return list(keys[offset : offset + limit])
+
+
+def prefixes(teams: list[Team]) -> dict[int, str | None]:
+    """The first characters of each team's newest usable key, by the team's primary key. One query."""
+    usable = (
+        VirtualKey.objects.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()), revoked_at__isnull=True)
+        .filter(team=OuterRef("pk"))
+        .order_by("-created_at", "-id")
+    )
+    found = Team.objects.filter(pk__in=[team.pk for team in teams]).values_list(
+        "pk", Subquery(usable.values("prefix")[:1])
+    )
+    return dict(found)
 
 
 def rotate(key: VirtualKey, *, actor: Actor, overlap_s: int) -> tuple[VirtualKey, str]:

@@ -61,7 +61,7 @@ class Command(commands.Command):
             raise CommandError(f"The database cannot be used ({_place_of_database()}): {_one_line(error)}") from error
         connection.close()
         # Its own process, started before this one becomes the server; it ends by itself after the tour.
-        subprocess.Popen([sys.executable, "manage.py", "demo_tour"], cwd=settings.BASE_DIR)  # noqa: S603
+        subprocess.Popen([sys.executable, "manage.py", "demo_tour"], cwd=settings.BASE_DIR)
         self.stdout.flush()
         del lock  # the file descriptor stays open across exec, and with it the lock
         _become_server(port)
@@ -120,7 +120,7 @@ def _become_server(port: int) -> None:
     arguments = [
         sys.executable, "-m", "granian", "--interface", "wsgi", "saasllm.wsgi:application",
         "--host", os.environ.get("HOST", "127.0.0.1"), "--port", str(port), "--workers", "1",
-        "--blocking-threads", str(settings.WEB_THREADS), "--backpressure", str(2 * settings.WEB_THREADS),
+        "--blocking-threads", str(settings.WEB_THREADS), "--backpressure", "1024",
         "--no-ws", "--log-level", "error",
     ]  # fmt: skip
     os.execv(sys.executable, arguments)  # noqa: S606

@@ -8,9 +8,10 @@ from django.core.management.base import CommandError
 
 from apps.core import commands
 from apps.core.actors import COMMAND
-from apps.core.money import MAX_CREDITS, credits_to_micros
-from apps.credits import billing, ledger
+from apps.core.money import MAX_CREDITS
+from apps.credits import billing
 from apps.credits.models import Grant
+from apps.provisioning import services
 from apps.teams import services as teams
 
 
@@ -28,9 +29,9 @@ class Command(commands.Command):
         if not 0 < options["credits"] <= MAX_CREDITS:
             raise CommandError(f"credits must be a whole number from 1 to {MAX_CREDITS}.")
         team = teams.find(options["team"])
-        ledger.grant(
+        services.add_credits(
             team,
-            amount_micros=credits_to_micros(options["credits"]),
+            credits=options["credits"],
             kind=Grant.Kind(options["kind"]),
             actor=COMMAND,
             key=options["key"] or str(uuid.uuid4()),

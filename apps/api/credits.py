@@ -1,0 +1,208 @@
+"""Credits: balance, grants, transactions, checks, and how a team is priced."""
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.api import present
+from apps.api.authentication import EitherView, OperatorView
+from apps.api.fields import Credits, Rate, Reason, query_error
+from apps.api.idempotent import respond
+from apps.api.jobs import page
+from apps.api.parsing import Input, parse
+from apps.core import crypto
+from apps.core.ids import new_id
+from apps.core.money import MAX_CREDITS, credits_to_micros
+from apps.credits import billing, ledger
+from apps.credits.errors import NoCreditAccount
+from apps.provisioning import services as provisioning
+from apps.teams import services as teams
+from apps.teams.models import Team
+
+DEFAULT_REASON = "Manual credit allocation"
+# Longer keys stand in the ledger by their hash: its own column has room for a team's id and this.
+_PLAIN_KEY_MAX = 100
+
+
+class AddCreditsInput(Input):
+    """Whole credits to grant."""
+
+    credits: Annotated[int, Field(gt=0, le=MAX_CREDITS, validation_alias=AliasChoices("credits", "credits_amount"))]
+    reason: Reason | None = None
+
+
+class CheckInput(Input):
+    """How many credits something would need; the body may be left out."""
+
+    credits_needed: Annotated[
+        Credits | None, Field(validation_alias=AliasChoices("credits_required", "credits_needed"))
+    ] = None
+
+
+class BudgetModeInput(Input):
+    """How a team's jobs are priced."""
+
+    budget_mode: str
+    credits_per_dollar: Rate | None = None
+    tokens_per_credit: int | None = None
+
+
+class RatesInput(Input):
+    """What a credit is worth in metered modes."""
+
+    credits_per_dollar: Rate | None = None
+    tokens_per_credit: int | None = None
+
+
+class TeamBalance(EitherView):
+    """GET /api/credits/teams/{team_id}/balance"""
+
+    def get(self, request: Request, team_id: str) -> Response:
+        team = self.team(team_id, refusal="Cannot access credit balance for a different team")
+        balance = billing.balance(team)
+        if not balance.exists:
+            raise NoCreditAccount(f"No credit account found for team '{team_id}'")
+        is_operator = self.caller.is_operator
+        return Response(present.team_credits(team, balance, billing.plan(team), to_operator=is_operator))
+
+
+class AddCredits(OperatorView):
+    """POST /api/credits/teams/{team_id}/add: granted once per Idempotency-Key, for ever."""
+
+    def post(self, request: Request, team_id: str) -> Response:
+        body = parse(AddCreditsInput, request)
+        ledger_key = self._ledger_key(request)
+
+        def effect() -> dict[str, Any]:
+            entry = provisioning.add_credits(
+                teams.find(team_id),
+                credits=body.credits,
+                actor=self.caller.actor,
+                key=ledger_key,
+                reason=body.reason or DEFAULT_REASON,
+            )
+            return {"team_id": team_id, "credits_added": body.credits, "transaction_id": str(entry.pk)}
+
+        return respond(self, request, effect=effect, render=self._added)
+
+    def _ledger_key(self, request: Request) -> str:
+        """Prefixed, so that no caller's key meets one of the platform's own operations."""
+        key = self.idempotent(request)
+        if key is None:
+            return f"api:{new_id()}"
+        return f"api:{key.key if len(key.key) <= _PLAIN_KEY_MAX else crypto.fingerprint(key.key.encode())}"
+
+    def _added(self, ids: dict[str, Any], secret: str | None) -> dict[str, Any]:
+        team = teams.find(ids["team_id"])
+        return {
+            "team_id": team.team_id,
+            "credits_added": ids["credits_added"],
+            "transaction": present.transaction(team, billing.posting(team, ids["transaction_id"])),
+            **billing.balance(team).as_wire(),
+        }
+
+
+class TeamTransactions(EitherView):
+    """GET /api/credits/teams/{team_id}/transactions: newest first, with their true number."""
+
+    def get(self, request: Request, team_id: str) -> Response:
+        limit, offset = page(request, default=50)
+        team = self.team(team_id, refusal="Cannot access credit transactions for a different team")
+        total, found = billing.postings(team, limit=limit, offset=offset)
+        return Response(
+            {"team_id": team_id, "total": total, "transactions": [present.transaction(team, each) for each in found]}
+        )
+
+
+class CheckCredits(EitherView):
+    """POST /api/credits/teams/{team_id}/check: 200 whether they suffice or not. Nothing is held."""
+
+    def post(self, request: Request, team_id: str) -> Response:
+        needed = self._needed(request)
+        team = self.team(team_id, refusal="Cannot check credits for a different team")
+        # A repeat gets the first verdict, as it gets the first answer of every other POST.
+        return respond(self, request, effect=lambda: self._verdict(team, needed), render=lambda verdict, _: verdict)
+
+    def _needed(self, request: Request) -> int:
+        in_body = parse(CheckInput, request).credits_needed
+        text = request.GET.get("credits_needed")
+        if text is None:
+            return 1 if in_body is None else in_body
+        if not text.isdecimal() or not text.isascii() or len(text) > 13 or int(text) > MAX_CREDITS:
+            raise query_error(
+                "credits_needed", f"Must be a whole number from 0 to {MAX_CREDITS}", kind="int_parsing", value=text
+            )
+        return int(text)
+
+    def _verdict(self, team: Team, needed: int) -> dict[str, Any]:
+        balance = billing.balance(team)
+        has_credits = balance.spendable_micros + balance.credit_line_micros >= credits_to_micros(needed)
+        verdict = {"team_id": team.team_id, "has_credits": has_credits, "credits_needed": needed}
+        if not has_credits:
+            verdict["error"] = ledger.insufficient(team, needed_micros=credits_to_micros(needed)).message
+        return verdict | balance.as_wire()
+
+
+class TeamBudgetMode(OperatorView):
+    """PATCH /api/credits/teams/{team_id}/budget-mode"""
+
+    def patch(self, request: Request, team_id: str) -> Response:
+        body = parse(BudgetModeInput, request)
+        plan = billing.change_plan(
+            teams.find(team_id),
+            actor=self.caller.actor,
+            budget_mode=body.budget_mode,
+            credits_per_dollar=body.credits_per_dollar,
+            tokens_per_credit=body.tokens_per_credit,
+        )
+        return Response(
+            {
+                "team_id": team_id,
+                "budget_mode": plan.budget_mode,
+                "credits_per_dollar": plan.credits_per_dollar,
+                "tokens_per_credit": plan.tokens_per_credit,
+                "message": "Budget mode updated successfully",
+            }
+        )
+
+
+class ConversionRates(OperatorView):
+    """GET and PATCH /api/credits/teams/{team_id}/conversion-rates"""
+
+    def get(self, request: Request, team_id: str) -> Response:
+        plan = billing.plan(teams.find(team_id))
+        return Response(
+            {
+                "team_id": team_id,
+                "tokens_per_credit": plan.tokens_per_credit,
+                "credits_per_dollar": plan.credits_per_dollar,
+                "budget_mode": plan.budget_mode,
+                "using_defaults": {
+                    "tokens_per_credit": plan.uses_default_tokens,
+                    "credits_per_dollar": plan.uses_default_rate,
+                },
+            }
+        )
+
+    def patch(self, request: Request, team_id: str) -> Response:
+        body = parse(RatesInput, request)
+        team = teams.find(team_id)
+        if body.credits_per_dollar is None and body.tokens_per_credit is None:
+            plan = billing.plan(team)
+        else:
+            plan = billing.change_plan(
+                team,
+                actor=self.caller.actor,
+                credits_per_dollar=body.credits_per_dollar,
+                tokens_per_credit=body.tokens_per_credit,
+            )
+        return Response(
+            {
+                "team_id": team_id,
+                "tokens_per_credit": plan.tokens_per_credit,
+                "credits_per_dollar": plan.credits_per_dollar,
+                "message": "Conversion rates updated successfully",
+            }
+        )

@@ -1,0 +1,102 @@
+"""Virtual keys of a team, for operators: issue, list, rotate, revoke. A secret is in one answer and nowhere else."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, Field
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.api import present
+from apps.api.authentication import OperatorView
+from apps.api.fields import Label, Names
+from apps.api.idempotent import respond
+from apps.api.jobs import page
+from apps.api.parsing import Input, parse
+from apps.core import clock
+from apps.teams import services as teams
+from apps.virtual_keys import services as virtual_keys
+
+MAX_OVERLAP_S = 30 * 24 * 3600
+_MAX_LIFE = timedelta(days=36_525)
+
+
+def _in_the_future(value: AwareDatetime) -> AwareDatetime:
+    if not clock.now() < value < clock.now() + _MAX_LIFE:
+        raise ValueError("Must be in the future, by at most 100 years")
+    return value
+
+
+class IssueKeyInput(Input):
+    """A key to issue; what is left out does not restrict it."""
+
+    name: Label | None = None
+    scopes: Names | None = None
+    models_allowed: Names | None = None
+    addresses_allowed: Names | None = None
+    # Not strict: JSON has instants as text.
+    expires_at: Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_the_future)] | None = None
+
+
+class RotateKeyInput(Input):
+    """How long the old key stays valid beside the new one."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S)] = 0
+
+
+class TeamKeys(OperatorView):
+    """GET and POST /api/teams/{team_id}/keys"""
+
+    def get(self, request: Request, team_id: str) -> Response:
+        limit, offset = page(request, default=100)
+        found = virtual_keys.listing(teams.find(team_id), limit=limit, offset=offset)
+        return Response([present.key(each, team_id) for each in found])
+
+    def post(self, request: Request, team_id: str) -> Response:
+        body = parse(IssueKeyInput, request)
+
+        def effect() -> tuple[dict[str, Any], str]:
+            key, secret = virtual_keys.issue(
+                teams.find(team_id),
+                actor=self.caller.actor,
+                name=body.name or "",
+                scopes=body.scopes,
+                models_allowed=body.models_allowed,
+                addresses_allowed=body.addresses_allowed,
+                expires_at=body.expires_at,
+            )
+            return {"team_id": team_id, "key_id": str(key.pk)}, secret
+
+        return respond(self, request, effect=effect, render=with_secret)
+
+
+class RotateKey(OperatorView):
+    """POST /api/teams/{team_id}/keys/{key_id}/rotate: a new key with the same rights instead of the old one."""
+
+    def post(self, request: Request, team_id: str, key_id: str) -> Response:
+        body = parse(RotateKeyInput, request)
+
+        def effect() -> tuple[dict[str, Any], str]:
+            old = virtual_keys.find(teams.find(team_id), key_id)
+            new, secret = virtual_keys.rotate(old, actor=self.caller.actor, overlap_s=body.overlap_seconds)
+            return {"team_id": team_id, "key_id": str(new.pk), "replaces": str(old.pk)}, secret
+
+        return respond(self, request, effect=effect, render=with_secret)
+
+
+class OneKey(OperatorView):
+    """DELETE /api/teams/{team_id}/keys/{key_id}: revoke it, now."""
+
+    def delete(self, request: Request, team_id: str, key_id: str) -> Response:
+        key = virtual_keys.revoke(virtual_keys.find(teams.find(team_id), key_id), actor=self.caller.actor)
+        return Response(present.key(key, team_id) | {"message": "Key revoked"})
+
+
+def with_secret(ids: dict[str, Any], secret: str | None) -> dict[str, Any]:
+    """A new key's answer, and the old key's fate when it replaces one."""
+    team = teams.find(ids["team_id"])
+    body = present.key(virtual_keys.find(team, ids["key_id"]), team.team_id) | {"virtual_key": secret}
+    if "replaces" in ids:
+        old = virtual_keys.find(team, ids["replaces"])
+        body |= {"replaces": ids["replaces"], "old_key_expires_at": clock.iso(old.expires_at)}
+    return body

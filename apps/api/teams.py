@@ -1,0 +1,277 @@
+"""Teams: create, read, update, models, state. What a team's wire object needs of other apps is loaded here, in
+one constant number of queries for any number of teams."""
+
+from typing import Any, ClassVar
+
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from apps.api import present
+from apps.api.authentication import Caller, EitherView, KeyView, OperatorView, by_master_key
+from apps.api.fields import Credits, Label, Metadata, Name, Names, Rate, ReasonInput, names_of
+from apps.api.idempotent import respond
+from apps.api.jobs import page
+from apps.api.parsing import Input, Text255, parse
+from apps.catalog import services as catalog
+from apps.core.errors import InvalidField, InvalidRequest
+from apps.credits import billing
+from apps.organizations import services as organizations
+from apps.provisioning import services as provisioning
+from apps.provisioning.services import TeamChange, TeamPlan
+from apps.teams import services as teams
+from apps.teams.models import Team
+from apps.virtual_keys import services as virtual_keys
+
+
+class PricingInput(Input):
+    """How a team is priced. Ranges are judged by the rules, with texts of their own."""
+
+    budget_mode: str | None = None
+    credits_per_dollar: Rate | None = None
+    tokens_per_credit: int | None = None
+    cost_markup_percentage: Rate | None = None
+
+    def pricing(self) -> dict[str, Any]:
+        """Raises: InvalidRequest for a budget mode that does not exist."""
+        if self.budget_mode is not None and self.budget_mode not in billing.BUDGET_MODES:
+            raise InvalidRequest(
+                f"Invalid budget_mode: {self.budget_mode[:100]}. Must be one of: {', '.join(billing.BUDGET_MODES)}"
+            )
+        return {
+            "budget_mode": self.budget_mode,
+            "credits_per_dollar": self.credits_per_dollar,
+            "tokens_per_credit": self.tokens_per_credit,
+            "cost_markup_percentage": self.cost_markup_percentage,
+        }
+
+
+class CreateTeamInput(PricingInput):
+    """A team to create."""
+
+    organization_id: Text255
+    team_id: Text255
+    team_alias: Label | None = None
+    access_groups: Names | None = None
+    model_groups: Names | None = None
+    default_model: Name | None = None
+    credits_allocated: Credits | None = None
+    metadata: Metadata | None = None
+
+
+class UpdateTeamInput(PricingInput):
+    """What is to be different; fields left out stay."""
+
+    team_alias: Label | None = None
+    access_groups: Names | None = None
+    model_groups: Names | None = None
+    default_model: Name | None = None
+    credits_allocated: Credits | None = None
+    credits_used: Any = None
+    metadata: Metadata | None = None
+
+
+class MarkupInput(Input):
+    """A team's markup on what providers charge, with the prices it belongs to."""
+
+    cost_markup_percentage: Rate
+    budget_mode: str | None = None
+    credits_per_dollar: Rate | None = None
+
+
+def facts(found: list[Team]) -> list[present.TeamFacts]:
+    """What is shown of each team: six queries, whatever their number."""
+    models, balances = catalog.models_of(found), billing.balances(found)
+    plans, prefixes = billing.plans(found), virtual_keys.prefixes(found)
+    return [
+        present.TeamFacts(team, models[team.pk], balances[team.pk], plans[team.pk], prefixes[team.pk])
+        for team in found
+    ]
+
+
+def shown(team: Team, *, to_operator: bool = True) -> dict[str, Any]:
+    """One team as the wire has it."""
+    return present.team(facts([team])[0], to_operator=to_operator)
+
+
+class CreateTeam(OperatorView):
+    """POST /api/teams/create: a team with models, credits and its first key, whose secret is shown once."""
+
+    def post(self, request: Request) -> Response:
+        body = parse(CreateTeamInput, request)
+        return respond(self, request, effect=lambda: self._create(body), render=self._created)
+
+    def _create(self, body: CreateTeamInput) -> tuple[dict[str, Any], str]:
+        organization = organizations.find(body.organization_id)
+        made = provisioning.create_team(
+            organization,
+            TeamPlan(
+                team_id=body.team_id,
+                alias=body.team_alias or "",
+                access_groups=body.access_groups or [],
+                model_groups=body.model_groups or [],
+                default_model=body.default_model,
+                credits=body.credits_allocated or 0,
+                metadata=body.metadata or {},
+                **body.pricing(),
+            ),
+            actor=self.caller.actor,
+        )
+        return {"team_id": made.team.team_id, "key_id": str(made.key.pk)}, made.secret
+
+    def _created(self, ids: dict[str, Any], secret: str | None) -> dict[str, Any]:
+        return shown(teams.find(ids["team_id"])) | {
+            "virtual_key": secret,
+            "key_id": ids["key_id"],
+            "message": "Team created successfully with LiteLLM integration",
+        }
+
+
+class TeamList(OperatorView):
+    """GET /api/teams: an array."""
+
+    def get(self, request: Request) -> Response:
+        limit, offset = page(request, default=100)
+        return Response(
+            [present.team(each, to_operator=True) for each in facts(teams.listing(limit=limit, offset=offset))]
+        )
+
+
+class OneTeam(EitherView):
+    """GET /api/teams/{team_id}, also with the team's own key and when it is suspended; PUT for operators."""
+
+    def authenticate_caller(self, request: Request) -> Caller:
+        return by_master_key(request) if request.method == "PUT" else super().authenticate_caller(request)
+
+    def get(self, request: Request, team_id: str) -> Response:
+        team = self.team(team_id, refusal=f"API key does not belong to team '{team_id}'")
+        to_operator = self.caller.is_operator
+        (known,) = facts([team])
+        credits = present.team_credits(team, known.balance, known.plan, to_operator=to_operator)
+        return Response(present.team(known, to_operator=to_operator) | {"credits": credits})
+
+    def put(self, request: Request, team_id: str) -> Response:
+        body = parse(UpdateTeamInput, request)
+        if body.credits_used is not None:
+            raise InvalidField(
+                "credits_used", "credits_used is what jobs were charged; it cannot be set", value=body.credits_used
+            )
+        change = TeamChange(
+            alias=body.team_alias,
+            metadata=body.metadata,
+            access_groups=body.access_groups,
+            model_groups=body.model_groups,
+            default_model=body.default_model,
+            clears_default_model="default_model" in body.model_fields_set and body.default_model is None,
+            credits=body.credits_allocated,
+            **body.pricing(),
+        )
+        provisioning.update_team(teams.find(team_id), change, actor=self.caller.actor)
+        return Response(shown(teams.find(team_id)) | {"message": "Team updated successfully"})
+
+
+class VerifyKey(KeyView):
+    """GET /api/teams/verify: whose key this is."""
+
+    def get(self, request: Request) -> Response:
+        return Response(
+            {
+                "team_id": self.principal.team.team_id,
+                "organization_id": self.principal.organization.organization_id,
+                "status": self.principal.status,
+            }
+        )
+
+
+class TeamAccessGroups(OperatorView):
+    """PUT /api/teams/{team_id}/access-groups: a bare array of names, which replaces the list."""
+
+    def put(self, request: Request, team_id: str) -> Response:
+        names = names_of(request, "access_groups")
+        models = catalog.set_team_models(teams.find(team_id), access_groups=names, actor=self.caller.actor)
+        return Response(
+            {
+                "team_id": team_id,
+                "access_groups": models.access_groups,
+                "allowed_model_aliases": models.allowed,
+                "message": "Model access groups assigned successfully",
+            }
+        )
+
+
+class TeamModelGroups(OperatorView):
+    """PUT /api/teams/{team_id}/model-groups: an array, bare or under its name, which replaces the list."""
+
+    def put(self, request: Request, team_id: str) -> Response:
+        names = names_of(request, "model_groups")
+        models = catalog.set_team_models(teams.find(team_id), model_groups=names, actor=self.caller.actor)
+        return Response(
+            {
+                "team_id": team_id,
+                "model_groups": models.model_groups,
+                "allowed_model_aliases": models.allowed,
+                "message": "Model groups assigned successfully",
+            }
+        )
+
+
+class TeamMarkup(OperatorView):
+    """PATCH /api/teams/{team_id}/markup"""
+
+    def patch(self, request: Request, team_id: str) -> Response:
+        body = parse(MarkupInput, request)
+        plan = billing.change_plan(
+            teams.find(team_id),
+            actor=self.caller.actor,
+            budget_mode=body.budget_mode,
+            credits_per_dollar=body.credits_per_dollar,
+            cost_markup_percentage=body.cost_markup_percentage,
+        )
+        return Response(
+            {
+                "team_id": team_id,
+                "cost_markup_percentage": plan.cost_markup_percentage,
+                "budget_mode": plan.budget_mode,
+                "credits_per_dollar": plan.credits_per_dollar,
+                "message": "Markup updated successfully",
+            }
+        )
+
+
+class _SetTeamStatus(OperatorView):
+    """PUT or POST; the reason is optional, and so is the body."""
+
+    status: ClassVar[str]
+    done: ClassVar[str]
+
+    def put(self, request: Request, team_id: str) -> Response:
+        reason = parse(ReasonInput, request).reason or ""
+
+        def effect() -> dict[str, Any]:
+            teams.set_status(teams.find(team_id), status=self.status, actor=self.caller.actor, reason=reason)
+            return {"team_id": team_id}
+
+        return respond(self, request, effect=effect, render=self._answer)
+
+    post = put
+
+    def _answer(self, ids: dict[str, Any], secret: str | None) -> dict[str, Any]:
+        team_id = ids["team_id"]
+        return {"team_id": team_id, "status": self.status, "message": f"Team '{team_id}' has been {self.done}"}
+
+
+class SuspendTeam(_SetTeamStatus):
+    """/api/teams/{team_id}/suspend: no new jobs or calls; what is open can be completed and read."""
+
+    status, done = Team.Status.SUSPENDED, "suspended"
+
+
+class ResumeTeam(_SetTeamStatus):
+    """/api/teams/{team_id}/resume"""
+
+    status, done = Team.Status.ACTIVE, "resumed"
+
+
+class PauseTeam(_SetTeamStatus):
+    """/api/teams/{team_id}/pause: like suspend, by another name for people."""
+
+    status, done = Team.Status.PAUSED, "paused"
