@@ -1,6 +1,14 @@
 """The database connection: releasing it before a wait, and what differs between PostgreSQL and SQLite."""
 
-from django.db import connection
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import DatabaseError, InterfaceError, connection
+
+_RETRY_PAUSE_S = 0.05
+T = TypeVar("T")
 
 
 def is_postgresql() -> bool:
@@ -15,3 +23,20 @@ def release_connection() -> None:
     """
     if not connection.in_atomic_block:
         connection.close()
+
+
+def patiently(statement: Callable[[], T], *, until: float) -> T:
+    """Run `statement`, and again while the database is away, until that instant of the monotonic clock.
+
+    For what may be repeated, outside of transactions. After a restart of the server each pooled connection fails
+    once.  Raises: the last error.
+    """
+    pause = threading.Event()
+    while True:
+        try:
+            return statement()
+        except (DatabaseError, InterfaceError):
+            release_connection()
+            if time.monotonic() > until:
+                raise
+        pause.wait(_RETRY_PAUSE_S)

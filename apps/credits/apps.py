@@ -16,7 +16,12 @@ class CreditsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.core import append_only
+        from apps.core import verification as core_verification
+        from apps.credits import verification
 
         for table in ("credits_entry", "credits_grantuse"):
             append_only.register(table)
         post_migrate.connect(_make_system_accounts, sender=self, dispatch_uid="credits_system_accounts")
+        core_verification.register("credits", *verification.CHECKS)
+        core_verification.register_figure("accounts", verification.accounts)
+        core_verification.register_figure("entries", verification.entries)

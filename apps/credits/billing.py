@@ -168,7 +168,7 @@ def postings(team: Team, *, limit: int, offset: int) -> tuple[int, list[Posting]
     entries = Entry.objects.filter(
         Q(credit_account=wallet, credit_seq__range=numbers) | Q(debit_account=wallet, debit_seq__range=numbers)
     )
-    page = [_seen_by(wallet, entry) for entry in entries]
+    page = [_seen_by(wallet, entry) for entry in entries.order_by()]
     return wallet.seq, sorted(page, key=lambda posting: posting.number, reverse=True)
 
 

@@ -1,6 +1,6 @@
 """Rules of the ledger that a request can break."""
 
-from apps.core.errors import InvalidRequest, NotAllowed, NotFound
+from apps.core.errors import Conflict, InvalidRequest, NotAllowed, NotFound
 
 
 class InsufficientCredits(NotAllowed):
@@ -31,3 +31,10 @@ class PricesMissing(NotAllowed):
     """Raised when a job is metered in USD and the model has no price: never sold for free."""
 
     code = "prices_missing"
+
+
+class HoldClosed(Conflict):
+    """Raised when a job whose hold was charged or released needs credits held again."""
+
+    code = "hold_closed"
+    message = "The job's credits were charged or released before."

@@ -14,11 +14,11 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import BigIntegerField, F, Sum, Value
 
 from apps.core.actors import SYSTEM, Actor
-from apps.core.errors import IdempotencyConflict
+from apps.core.errors import IdempotencyConflict, InvalidRequest
 from apps.core.ids import new_id
-from apps.core.money import whole_credits
+from apps.core.money import MAX_CREDITS, MICROS, whole_credits
 from apps.core.prepared import Insert, Param, Select, Update, columns, param
-from apps.credits.errors import EntryNotReversible, InsufficientCredits, ReversalExceedsEntry
+from apps.credits.errors import EntryNotReversible, HoldClosed, InsufficientCredits, ReversalExceedsEntry
 from apps.credits.models import ISSUED_ID, REVENUE_ID, SYSTEM_ACCOUNTS, Account, Entry, Grant, GrantUse, Hold
 from apps.teams.models import Team
 
@@ -108,12 +108,20 @@ def grant(
     """Give a team a lot of credits. Pays the wallet's debt first, recorded like a charge of that lot.
 
     `key` names the operation for ever: the same key with the same content returns the first entry.
-    Raises: IdempotencyConflict for the same key (or external id) with other content.
+    Raises: IdempotencyConflict for the same key (or external id) with other content, InvalidRequest.
     """
+    _require_amount(amount_micros)
     with transaction.atomic():
         idempotency_key = f"grant:{team.team_id}:{key}"
         wallet_id = _open_wallet(team)
-        first = _replayed(idempotency_key, kind=Entry.Kind.GRANT, account_id=wallet_id, amount_micros=amount_micros)
+        first = _replayed(
+            idempotency_key,
+            kind=Entry.Kind.GRANT,
+            account_id=wallet_id,
+            amount_micros=amount_micros,
+            external_id=external_id,
+            lot_kind=kind,
+        )
         if first is not None:
             return first
         try:
@@ -133,9 +141,19 @@ def grant(
                     external_id=external_id,
                 )
         except IntegrityError:
-            return _first_after_race(
-                idempotency_key, kind=Entry.Kind.GRANT, account_id=wallet_id, amount_micros=amount_micros
+            # A twin was faster; else the external id is another entry's.
+            first = _replayed(
+                idempotency_key,
+                kind=Entry.Kind.GRANT,
+                account_id=wallet_id,
+                amount_micros=amount_micros,
+                external_id=external_id,
+                lot_kind=kind,
             )
+            if first is not None:
+                return first
+            _refuse_used_external_id(external_id)
+            raise
         paid_debt = min(side.debt, amount_micros)
         lot = Grant.objects.create(
             account_id=wallet_id,
@@ -184,41 +202,41 @@ def lock_wallet(team: Team) -> None:
 def hold(team: Team, *, job: str, amount_micros: int) -> Hold:
     """Reserve credits for a job that has no hold yet. A repeat returns the job's hold unchanged.
 
-    Raises: InsufficientCredits when less can be spent; nothing is held then.
+    Raises: InsufficientCredits when less can be spent, HoldClosed after a charge or release; nothing is held then.
     """
+    _require_amount(amount_micros, least=0)
     with transaction.atomic():
         wallet = _reserve(team, amount_micros)
         if wallet is None:
             # A twin may have taken the last credits for this same job a moment ago.
             first = Hold.objects.filter(job=job, account__team=team).first()
             if first is not None:
-                return first
+                return _open(first)
             raise insufficient(team, needed_micros=amount_micros)
-        new = Hold(account_id=wallet, job=job, amount_micros=amount_micros)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO credits_hold (id, account_id, job, amount_micros, state, opened_at)"
-                " VALUES (%s, %s, %s, %s, 'open', CURRENT_TIMESTAMP) ON CONFLICT DO NOTHING",
-                [_uuid(new), wallet, job, amount_micros],
-            )
-            if cursor.rowcount == 1:
-                return new
+        new = _insert_hold(wallet, job, amount_micros)
+        if new is not None:
+            return new
+        first = _open(Hold.objects.get(job=job, account_id=wallet))
         _post(wallet, held=-amount_micros)
-        return Hold.objects.get(job=job, account_id=wallet)
+        return first
 
 
 def extend(team: Team, *, job: str, to_micros: int) -> Hold:
     """Make a job's open hold as large as `to_micros`, up or down.
 
-    Raises: InsufficientCredits when the difference cannot be spent; the hold stays as it was.
+    Raises: InsufficientCredits when the difference cannot be spent, HoldClosed after a charge or release; the hold
+    stays as it was.
     """
+    _require_amount(to_micros, least=0)
     with transaction.atomic():
-        current = Hold.objects.filter(job=job, account__team=team, state=Hold.State.OPEN).first()
+        current = Hold.objects.filter(job=job, account__team=team).first()
         if current is None:
-            return hold(team, job=job, amount_micros=to_micros)
-        # The account before the hold, as everywhere; then the hold is read again under its lock.
+            current = hold(team, job=job, amount_micros=to_micros)
+            if current.amount_micros == to_micros:
+                return current
+        # The account before the hold, as everywhere; then the hold is read again: it may have been closed since.
         _lock(current.account_id)
-        current = Hold.objects.select_for_update().get(pk=current.pk)
+        current = _open(Hold.objects.get(pk=current.pk))
         difference = to_micros - current.amount_micros
         if difference > 0 and _reserve(team, difference) is None:
             raise insufficient(team, needed_micros=difference)
@@ -241,6 +259,25 @@ def release(*, job: str) -> int:
                 _post(open_hold.account_id, held=-amount)
                 released += amount
     return released
+
+
+def _insert_hold(account_id: int, job: str, amount_micros: int) -> Hold | None:
+    """An open hold; None when the job has or had one on this account."""
+    new = Hold(account_id=account_id, job=job, amount_micros=amount_micros)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO credits_hold (id, account_id, job, amount_micros, state, opened_at)"
+            " VALUES (%s, %s, %s, %s, 'open', CURRENT_TIMESTAMP) ON CONFLICT DO NOTHING",
+            [_uuid(new), account_id, job, amount_micros],
+        )
+        return new if cursor.rowcount == 1 else None
+
+
+def _open(found: Hold) -> Hold:
+    """The hold if it still reserves something: a closed one must not pass for a reservation."""
+    if found.state != Hold.State.OPEN:
+        raise HoldClosed
+    return found
 
 
 def _reserve(team: Team, amount_micros: int) -> int | None:
@@ -276,25 +313,27 @@ def charge(team: Team, *, job: str, amount_micros: int, actor: Actor = SYSTEM, r
 
     More than was held is taken from what can be spent; what is not there stays uncollected. A second charge of
     the job changes nothing and returns the first. An amount of 0 only releases the hold.
+    Raises: IdempotencyConflict when the job is another team's.
     """
+    _require_amount(amount_micros, least=0)
     with transaction.atomic():
         idempotency_key = f"charge:job:{job}"
         held = _TEAM_HOLD.first(job=job, team=team.pk)
         if held is not None and held.state != Hold.State.OPEN:
-            return _charged_before(idempotency_key, amount_micros)
+            return _charged_before(team, idempotency_key, amount_micros)
         account_id = held.account_id if held is not None else _open_wallet(team)
         # From here on the account's lock makes this the only change of its balance, holds and grants.
         account = _LOCKED.first(id=account_id)
         assert account is not None, "accounts are never deleted"
-        held_micros = 0
-        if held is not None:
-            # What it holds is read as it is closed: it may have been extended, or closed, before the lock was ours.
-            closed = _close_hold(held, Hold.State.CHARGED)
-            if closed is None:
-                return _charged_before(idempotency_key, amount_micros)
-            held_micros = closed
-        elif Entry.objects.filter(idempotency_key=idempotency_key).exists():
-            return _charged_before(idempotency_key, amount_micros)
+        if held is None:
+            if Entry.objects.filter(idempotency_key=idempotency_key).exists():
+                return _charged_before(team, idempotency_key, amount_micros)
+            # A job that held nothing leaves a hold too: closed, so that it is charged once and holds nothing later.
+            held = _insert_hold(account_id, job, 0) or Hold.objects.get(account_id=account_id, job=job)
+        # What it holds is read as it is closed: it may have been extended, or closed, before the lock was ours.
+        held_micros = _close_hold(held, Hold.State.CHARGED)
+        if held_micros is None:
+            return _charged_before(team, idempotency_key, amount_micros)
         available = account.posted_micros - account.held_micros + account.credit_line_micros + held_micros
         # A hold that is older than a take-back is still the job's to spend.
         take = min(amount_micros, max(available, held_micros))
@@ -318,18 +357,28 @@ def charge(team: Team, *, job: str, amount_micros: int, actor: Actor = SYSTEM, r
         return Charge(entry_id, take, amount_micros - take)
 
 
-def _charged_before(idempotency_key: str, amount_micros: int) -> Charge:
+def _charged_before(team: Team, idempotency_key: str, amount_micros: int) -> Charge:
     """The charge that was posted first; none when the hold was released instead."""
-    first = Entry.objects.filter(idempotency_key=idempotency_key).first()
-    return Charge(first.pk, first.amount_micros, 0) if first is not None else Charge(None, 0, amount_micros)
+    first = Entry.objects.filter(idempotency_key=idempotency_key).select_related("debit_account").first()
+    if first is None:
+        return Charge(None, 0, amount_micros)
+    if first.debit_account.team_id != team.pk:
+        raise IdempotencyConflict(f"The operation '{idempotency_key}' was done before with other content.")
+    return Charge(first.pk, first.amount_micros, max(0, amount_micros - first.amount_micros))
 
 
-def _burn(account_id: int, entry_id: UUID, amount_micros: int, *, spare_micros: int = 0) -> None:
+def _burn(
+    account_id: int, entry_id: UUID, amount_micros: int, *, spare_micros: int = 0, before: Entry | None = None
+) -> None:
     """Take an entry's amount from the account's grants in burn order; what they lack becomes debt.
 
-    The caller has the account's row lock, so nobody else changes its grants. `spare_micros` of them stay.
+    The caller has the account's row lock, so nobody else changes its grants. `spare_micros` of them stay. The lots
+    that the entry `before` made go before all others.
     """
     lots = _LOTS.all(account=account_id)
+    if before is not None:
+        own = set(Grant.objects.filter(entry=before).values_list("pk", flat=True))
+        lots.sort(key=lambda lot: lot.pk not in own)
     left = min(amount_micros, max(0, sum(lot.remaining_micros for lot in lots) - spare_micros))
     short = amount_micros - left
     for lot in lots:
@@ -358,7 +407,7 @@ def reverse(
     """Reverse a charge (a refund) or a grant (a take-back), in whole or in part.
 
     A refund pays the wallet's debt first, then returns to the lots that paid; a rest becomes a goodwill lot. A
-    take-back burns what is free of the wallet's lots and books the rest as debt, so it always succeeds.
+    take-back burns the grant's own lot, then what is free of others, and books the rest as debt: it always succeeds.
     Raises: ReversalExceedsEntry, EntryNotReversible, IdempotencyConflict.
     """
     with transaction.atomic():
@@ -371,7 +420,13 @@ def reverse(
         kind = Entry.Kind.REFUND if refund else Entry.Kind.TAKE_BACK
         idempotency_key = f"reverse:{original.pk}:{key}"
         _lock(account_id)
-        first = _replayed(idempotency_key, kind=kind, account_id=account_id, amount_micros=amount_micros)
+        first = _replayed(
+            idempotency_key,
+            kind=kind,
+            account_id=account_id,
+            amount_micros=amount_micros,
+            external_id=external_id,
+        )
         if first is not None:
             return first
         reversed_before = original.reversals.aggregate(total=Sum("amount_micros"))["total"] or 0
@@ -380,9 +435,13 @@ def reverse(
                 f"At most {original.amount_micros - reversed_before} micros of this entry can still be reversed,"
                 f" not {amount_micros}."
             )
-        if refund:
-            return _refund(original, account_id, amount_micros, actor, idempotency_key, reason, external_id)
-        return _take_back(original, account_id, amount_micros, actor, idempotency_key, reason, external_id)
+        write = _refund if refund else _take_back
+        try:
+            with transaction.atomic():
+                return write(original, account_id, amount_micros, actor, idempotency_key, reason, external_id)
+        except IntegrityError:
+            _refuse_used_external_id(external_id)
+            raise
 
 
 def _refund(
@@ -466,7 +525,7 @@ def _take_back(
         external_id=external_id,
         reverses=original,
     )
-    _burn(account_id, entry.pk, amount_micros, spare_micros=held)
+    _burn(account_id, entry.pk, amount_micros, spare_micros=held, before=original)
     _change_debt(account_id, -amount_micros)
     return entry
 
@@ -474,10 +533,13 @@ def _take_back(
 def adjust(team: Team, *, amount_micros: int, actor: Actor, key: str, reason: str) -> Entry:
     """Take credits out of a wallet by an operator's decision. More credits are a grant, not an adjustment.
 
-    Raises: InsufficientCredits when less can be spent; IdempotencyConflict.
+    Raises: InsufficientCredits when less can be spent, IdempotencyConflict, InvalidRequest.
     """
+    _require_amount(amount_micros)
     with transaction.atomic():
         wallet_id = _open_wallet(team)
+        # A twin waits here, and then finds the first.
+        _lock(wallet_id)
         idempotency_key = f"adjust:{team.team_id}:{key}"
         first = _replayed(idempotency_key, kind=Entry.Kind.ADJUST, account_id=wallet_id, amount_micros=amount_micros)
         if first is not None:
@@ -492,11 +554,6 @@ def adjust(team: Team, *, amount_micros: int, actor: Actor, key: str, reason: st
             )
             row = cursor.fetchone()
         if row is None:
-            first = _replayed(
-                idempotency_key, kind=Entry.Kind.ADJUST, account_id=wallet_id, amount_micros=amount_micros
-            )
-            if first is not None:
-                return first
             raise insufficient(team, needed_micros=amount_micros)
         side = _Side(*row)
         entry = Entry.objects.create(
@@ -564,7 +621,21 @@ def _change_debt(account_id: int, by_micros: int) -> None:
     Account.objects.filter(pk=account_id).update(debt_micros=F("debt_micros") + by_micros)
 
 
-def _replayed(idempotency_key: str, *, kind: Entry.Kind, account_id: int, amount_micros: int) -> Entry | None:
+def _require_amount(amount_micros: int, *, least: int = 1) -> None:
+    """No negative amount turns a charge into a gift, and none is so large that sums could overflow."""
+    if not least <= amount_micros <= MAX_CREDITS * MICROS:
+        raise InvalidRequest(f"An amount must be from {least} to {MAX_CREDITS * MICROS} micros, not {amount_micros}.")
+
+
+def _replayed(
+    idempotency_key: str,
+    *,
+    kind: Entry.Kind,
+    account_id: int,
+    amount_micros: int,
+    external_id: str | None = None,
+    lot_kind: Grant.Kind | None = None,
+) -> Entry | None:
     """The first entry of this key, or None. Raises: IdempotencyConflict when its content differs."""
     first = Entry.objects.filter(idempotency_key=idempotency_key).first()
     if first is None:
@@ -572,17 +643,17 @@ def _replayed(idempotency_key: str, *, kind: Entry.Kind, account_id: int, amount
     if (
         first.kind != kind
         or first.amount_micros != amount_micros
+        or first.external_id != external_id
         or account_id not in (first.debit_account_id, first.credit_account_id)
+        or (lot_kind is not None and not first.grants.filter(kind=lot_kind).exists())
     ):
         raise IdempotencyConflict(f"The operation '{idempotency_key}' was done before with other content.")
     return first
 
 
-def _first_after_race(idempotency_key: str, *, kind: Entry.Kind, account_id: int, amount_micros: int) -> Entry:
-    first = _replayed(idempotency_key, kind=kind, account_id=account_id, amount_micros=amount_micros)
-    if first is None:
+def _refuse_used_external_id(external_id: str | None) -> None:
+    if external_id is not None and Entry.objects.filter(external_id=external_id).exists():
         raise IdempotencyConflict("This external id was used before for another payment.")
-    return first
 
 
 def _uuid(row: Hold) -> Any:

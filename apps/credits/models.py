@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.core.ids import new_id
+from apps.core.money import exact_credits
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 
@@ -129,7 +130,7 @@ class Entry(models.Model):
         indexes = [models.Index(fields=["job"], condition=~Q(job=""), name="entry_job")]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.amount_micros}"
+        return f"{self.kind} of {exact_credits(self.amount_micros)} credits"
 
 
 class Hold(models.Model):
@@ -160,7 +161,7 @@ class Hold(models.Model):
         indexes = [models.Index(fields=["account"], condition=Q(state="open"), name="hold_open")]
 
     def __str__(self) -> str:
-        return f"{self.state} {self.amount_micros} for job {self.job}"
+        return f"{self.state} hold of {exact_credits(self.amount_micros)} credits for job {self.job}"
 
 
 class Grant(models.Model):
@@ -201,7 +202,8 @@ class Grant(models.Model):
         indexes = [models.Index(fields=["account"], condition=Q(remaining_micros__gt=0), name="grant_not_empty")]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.remaining_micros}/{self.amount_micros}"
+        remaining, amount = exact_credits(self.remaining_micros), exact_credits(self.amount_micros)
+        return f"{self.kind} grant, {remaining} of {amount} credits left"
 
 
 class GrantUse(models.Model):
@@ -219,7 +221,7 @@ class GrantUse(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount_micros} of {self.grant_id}"
+        return f"{exact_credits(self.amount_micros)} credits of grant {self.grant_id}"
 
 
 class RateCard(models.Model):
