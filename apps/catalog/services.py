@@ -159,6 +159,7 @@ def set_team_default(team: Team, name: str | None, *, actor: Actor) -> None:
     Raises: AliasNotFound.
     """
     with transaction.atomic():
+        before = TeamDefaultModel.objects.filter(team=team).values_list("alias__name", flat=True).first()
         if name is None:
             TeamDefaultModel.objects.filter(team=team).delete()
         else:
@@ -166,31 +167,41 @@ def set_team_default(team: Team, name: str | None, *, actor: Actor) -> None:
             if alias is None:
                 raise AliasNotFound(f"Model alias '{name}' not found")
             TeamDefaultModel.objects.update_or_create(team=team, defaults={"alias": alias})
-        audit.record("team.default_model", actor=actor, kind="team", id=team.team_id, after={"default_model": name})
+        if name != before:
+            audit.record(
+                "team.default_model",
+                actor=actor,
+                kind="team",
+                id=team.team_id,
+                before={"default_model": before},
+                after={"default_model": name},
+            )
 
 
 def set_platform_default(
     *, name: str, provider_model: str, route: ModelAlias.Route, actor: Actor, provider: str = ""
 ) -> ModelAlias:
     """Make `name` the alias behind calls that name no model, open to every team. Repeatable."""
+    wanted = {
+        "provider_model": provider_model,
+        "route": route,
+        "provider": provider,
+        "is_open": True,
+        "is_default": True,
+        "status": ModelAlias.Status.ACTIVE,
+    }
     with transaction.atomic():
+        old_default = ModelAlias.objects.filter(is_default=True).values_list("name", flat=True).first()
+        old = ModelAlias.objects.filter(name=name).values(*wanted).first()
         ModelAlias.objects.exclude(name=name).filter(is_default=True).update(is_default=False)
-        alias, created = ModelAlias.objects.update_or_create(
-            name=name,
-            defaults={
-                "provider_model": provider_model,
-                "route": route,
-                "provider": provider,
-                "is_open": True,
-                "is_default": True,
-                "status": ModelAlias.Status.ACTIVE,
-            },
-        )
-        audit.record(
-            "alias.default",
-            actor=actor,
-            kind="alias",
-            id=name,
-            after={"provider_model": provider_model, "route": route, "created": created},
-        )
+        alias, _ = ModelAlias.objects.update_or_create(name=name, defaults=wanted)
+        if old != wanted:
+            audit.record(
+                "alias.default",
+                actor=actor,
+                kind="alias",
+                id=name,
+                before={"default": old_default, **(old or {})},
+                after={"default": name, **wanted},
+            )
     return alias

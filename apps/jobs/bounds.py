@@ -35,8 +35,8 @@ def of_call(body: dict[str, Any], model: ResolvedModel) -> Bound:
     size = sum(len(orjson.dumps(body[name])) for name in _COUNTED if body.get(name))
     input_tokens = size + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_MEDIA_PART * _media_parts(messages)
     cap = (
-        body.get("max_tokens")
-        or body.get("max_completion_tokens")
+        # Of two caps the provider may obey either.
+        max(body.get("max_tokens") or 0, body.get("max_completion_tokens") or 0)
         or model.max_output_tokens
         or settings.DEFAULT_MAX_OUTPUT_TOKENS
     )

@@ -3,17 +3,12 @@
 Started once, after the server forked: before that no thread and no connection may exist.
 """
 
-import logging
 import threading
 
 from celery import current_app
 from django.conf import settings
-from django.db import DatabaseError
 
-from apps.core.db import release_connection
 from apps.jobs import dispatch, sweeper
-
-log = logging.getLogger("saasllm.embedded")
 
 
 def start() -> None:
@@ -29,16 +24,4 @@ def start() -> None:
     )
     threading.Thread(target=worker.start, name="embedded-worker", daemon=True).start()
     dispatch.embedded_is_running()
-    threading.Thread(target=_sweep_forever, name="embedded-sweeper", daemon=True).start()
-
-
-def _sweep_forever() -> None:
-    pause = threading.Event()
-    while True:
-        try:
-            sweeper.run()
-        except DatabaseError as error:
-            log.warning("sweep failed: %s", type(error).__name__)
-        finally:
-            release_connection()
-        pause.wait(settings.SWEEP_EVERY_S)
+    threading.Thread(target=sweeper.run_forever, name="embedded-sweeper", daemon=True).start()

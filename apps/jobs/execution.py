@@ -58,6 +58,9 @@ def claim(call_id: str) -> Claimed | None:
     """Take a queued call by a guarded UPDATE with the next claim number, and write the attempt before the try."""
     with transaction.atomic():
         call = statements.CLAIMABLE_CALL.first(id=call_id)
+        if call is not None and call.claim:
+            # What its earlier try may have cost is counted on the job: job before call, as everywhere.
+            lifecycle.lock_job(call.job_id)
         if call is None or not statements.CLAIM_CALL.run(
             id=call.pk,
             claim=call.claim,
@@ -91,7 +94,7 @@ def claim(call_id: str) -> Claimed | None:
 def _abandon_earlier(call: Call) -> None:
     """An earlier claim's try may have cost something: estimated, at the platform's cost."""
     prompt = bounds.estimated_tokens(len(call.payload.request.encode()))
-    cost = _cost(call, prompt, 0)
+    cost = lost_cost_nanousd(call, call.payload.request)
     abandoned = Attempt.objects.filter(call=call, state=Attempt.State.RUNNING).update(
         state=Attempt.State.ABANDONED,
         ended_at=Now(),
@@ -125,11 +128,10 @@ def _ask(claimed: Claimed) -> Outcome:
     except GatewayError as error:
         latency_ms = int((time.monotonic() - started) * 1000)
         log.info("call %s failed: %s", call.pk, error.code)
-        prompt = bounds.estimated_tokens(len(call.payload.request.encode())) if error.was_executed else 0
         return Outcome(
             Call.State.FAILED,
             latency_ms=latency_ms,
-            lost_cost_nanousd=_cost(call, prompt, 0),
+            lost_cost_nanousd=lost_cost_nanousd(call, call.payload.request) if error.was_executed else 0,
             is_estimated=error.was_executed,
             error_code=error.code,
             error_status=error.status,
@@ -178,6 +180,11 @@ def _usage(call: Call, completion: Completion, *, answer_bytes: int) -> tuple[in
     return prompt, min(bounds.estimated_tokens(answer_bytes), call.bound_output_tokens), True
 
 
+def lost_cost_nanousd(call: Call, request: str) -> int:
+    """What a try may have cost of which no usage is known: its input, estimated, by the price frozen on the call."""
+    return _cost(call, bounds.estimated_tokens(len(request.encode())), 0)
+
+
 def _cost(call: Call, prompt_tokens: int, completion_tokens: int) -> int:
     """Nano-dollars by the price frozen on the call; 0 when it has none."""
     if call.input_nanousd_per_mtok is None or call.output_nanousd_per_mtok is None:
@@ -199,7 +206,7 @@ def _settle(call: Call, outcome: Outcome, *, until: float) -> None:
     wait_s = 0.1
     while True:
         try:
-            if not lifecycle.end_call(call.job_id, call.pk, outcome, claim=call.claim):
+            if not lifecycle.end_call(call.job_id, call.pk, outcome, claim=call.claim, claimed=call):
                 log.warning("call %s claim %d: ended by another claim", call.pk, call.claim)
             return
         except (DatabaseError, InterfaceError) as error:

@@ -43,15 +43,18 @@ class Outcome:
     retry_after_s: int | None = None
 
 
-def end_call(job_id: Any, call_id: Any, outcome: Outcome, *, claim: int | None = None) -> bool:
+def end_call(
+    job_id: Any, call_id: Any, outcome: Outcome, *, claim: int | None = None, claimed: Call | None = None
+) -> bool:
     """Move an open call to a terminal state, count it, and do what waits for it. One transaction.
 
     With `claim`, only while that claim is the call's newest: a worker whose lease was taken over changes
-    nothing. False when somebody else ended it first.
+    nothing. `claimed` is the call as that worker loaded it: what is read of it never changes, so it is not read
+    again. False when somebody else ended it first.
     """
     with transaction.atomic():
         job = lock_job(job_id)
-        call = statements.OPEN_CALL.first(id=call_id, job=job_id)
+        call = claimed or statements.OPEN_CALL.first(id=call_id, job=job_id)
         if call is None or not statements.END_CALL.run(
             id=call_id,
             claim=call.claim if claim is None else claim,

@@ -162,7 +162,7 @@ class Mailbox:
                     for _, messages in client.xread({key: last}, count=500, block=_BLOCK_MS) or []:
                         for message_id, fields in messages:
                             last = message_id
-                            self.notify(fields["call"])
+                            self.notify(fields.get("call", ""))
                     self._heard_at = time.monotonic()
             except (redis.RedisError, OSError) as error:
                 log.warning("reply stream lost, polling meanwhile: %s", type(error).__name__)

@@ -3,20 +3,22 @@ abandoned jobs, releases holds, forgets old payloads. Bounded per run, safe to r
 database's clock."""
 
 import logging
+import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from apps.core import clock, idempotency
-from apps.core.db import is_postgresql
+from apps.core.db import is_postgresql, release_connection
+from apps.core.ids import parse_uuid
 from apps.core.models import Process
 from apps.credits import ledger
 from apps.credits.models import Hold
-from apps.jobs import dispatch, lifecycle, replies
+from apps.jobs import dispatch, execution, lifecycle, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Call, CallPayload, Job
 
@@ -51,17 +53,33 @@ class Swept:
         )
 
 
+def run_forever() -> None:
+    """A sweep every SWEEP_EVERY_S, in a thread of beat or of the serving process.
+
+    Not by a worker: while all its threads are busy, or Redis is away, nothing would be swept.
+    """
+    pause = threading.Event()
+    while True:
+        try:
+            run()
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("sweep failed: %s", type(error).__name__)
+        finally:
+            release_connection()
+        pause.wait(settings.SWEEP_EVERY_S)
+
+
 def run() -> Swept:
     """One sweep."""
     swept = Swept()
-    may_take_over = _note_run()
+    may_judge = _note_run()
     swept.failed += _fail_past_deadline()
     swept.expired += _expire_unwaited()
-    if may_take_over:
+    if may_judge:
         swept.taken_over, lost = _take_over()
         swept.failed += lost
+        swept.unanswered += _mark_callers_of_dead_processes()
     swept.published += _publish_due()
-    swept.unanswered += _mark_callers_of_dead_processes()
     swept.jobs_closed += _close_abandoned_jobs()
     swept.holds_released += _release_orphaned_holds()
     swept.forgotten += _forget_payloads()
@@ -72,10 +90,11 @@ def run() -> Swept:
 
 
 def _note_run() -> bool:
-    """Note this run; whether leases may be judged.
+    """Note this run; whether leases and heartbeats may be judged.
 
     After a gap in its own runs (the database was away, so nobody could renew) the sweeper waits one lease before
-    it takes anything over: else a restart of PostgreSQL would make every running call be paid twice.
+    it takes anything over: else a restart of PostgreSQL would make every running call be paid twice, and every
+    waiting caller count as gone.
     """
     with transaction.atomic():
         Process.objects.get_or_create(name=NAME, defaults={"kind": "sweeper"})
@@ -107,14 +126,19 @@ def _publish_due() -> int:
             Call.objects.filter(pk__in=[call.pk for call in due if call.publishes == publishes]).update(
                 publishes=F("publishes") + 1, next_publish_at=clock.from_now(after_s)
             )
-    return dispatch.publish([call.pk for call in due])
+    published = dispatch.publish([call.pk for call in due])
+    # What no broker took has had no turn: it goes out as soon as one is back, however long that takes.
+    Call.objects.filter(
+        pk__in=[call.pk for call in due[published:]], state=Call.State.QUEUED, publishes__gt=0
+    ).update(publishes=F("publishes") - 1, next_publish_at=Now())
+    return published
 
 
 def _take_over() -> tuple[int, int]:
     """Put calls whose worker stopped renewing back into the queue; fail those claimed too often."""
     expired = Call.objects.filter(state=Call.State.RUNNING, lease_until__lt=Now())
     lost = 0
-    for call in list(expired.filter(claim__gte=settings.CALL_MAX_CLAIMS).only("pk", "job_id", "claim")[:BATCH]):
+    for call in list(expired.filter(claim__gte=settings.CALL_MAX_CLAIMS)[:BATCH]):
         lost += _end(
             call, Call.State.FAILED, "worker_lost", "LLM call failed: the workers that made it were lost", 503
         )
@@ -143,7 +167,7 @@ def _fail_past_deadline() -> int:
             "LLM call failed: it was not done before its deadline",
             503,
         )
-        for call in late.only("pk", "job_id", "claim", "reply_to")[:BATCH]
+        for call in late[:BATCH]
     )
 
 
@@ -158,12 +182,25 @@ def _expire_unwaited() -> int:
             "LLM call failed: no worker took it while the caller waited",
             503,
         )
-        for call in unwaited.only("pk", "job_id", "claim", "reply_to")[:BATCH]
+        for call in unwaited[:BATCH]
     )
 
 
 def _end(call: Call, state: Call.State, code: str, message: str, status: int) -> int:
-    outcome = Outcome(state, error_code=code, error_status=status, error_message=message, retry_after_s=2)
+    lost_nanousd = 0
+    if call.claim:
+        # Of its last try nobody will hear. One payload at a time: they may be large.
+        request = CallPayload.objects.values_list("request", flat=True).get(pk=call.pk)
+        lost_nanousd = execution.lost_cost_nanousd(call, request)
+    outcome = Outcome(
+        state,
+        lost_cost_nanousd=lost_nanousd,
+        is_estimated=call.claim > 0,
+        error_code=code,
+        error_status=status,
+        error_message=message,
+        retry_after_s=2,
+    )
     if not lifecycle.end_call(call.job_id, call.pk, outcome, claim=call.claim):
         return 0
     replies.send(call.reply_to, call.pk)
@@ -224,7 +261,8 @@ def _release_orphaned_holds() -> int:
     )
     for hold in old.order_by("opened_at")[:BATCH]:
         with transaction.atomic():
-            job = Job.objects.select_for_update().filter(pk=hold.job).first()
+            job_id = parse_uuid(hold.job)
+            job = Job.objects.select_for_update().filter(pk=job_id).first() if job_id else None
             if job is not None and job.charge_state not in (Job.ChargeState.CHARGED, Job.ChargeState.FREE):
                 continue
             if ledger.release(job=hold.job):

@@ -22,7 +22,12 @@ EXPECTED = {
     "example4_errors.py": [r"^Response: \S"],
     "example5_typed_client.py": [r"Created job: [0-9a-f-]{36}", r"Response:\n\S", r"Credits remaining: \d"],
     "example6_batch.py": [r"Processed 3 texts", r"Credits remaining: \d", r"Results:\n"],
-    "example7_credits.py": [r"Status: active", r"Credits allocated: \d", r"Credits remaining: \d", r"Usage: \d+\.\d%"],
+    "example7_credits.py": [
+        r"Status: active",
+        r"Credits allocated: \d",
+        r"Credits remaining: \d",
+        r"Usage: \d+\.\d%",
+    ],
     "common_patterns.py": [r"\S"],
 }
 

@@ -129,3 +129,27 @@ def test_unreachable_litellm_is_one_clear_line(tmp_path):
 
 def test_impossible_port_is_one_clear_line(tmp_path):
     assert "PORT must be a number" in refusal(tmp_path, PORT="http")
+
+
+def readme_block(heading: str) -> str:
+    """The shell commands under a heading of the README."""
+    section = (examples.ROOT / "README.md").read_text().split(f"## {heading}\n")[1].split("\n## ")[0]
+    return "\n".join(re.findall(r"```bash\n(.*?)```", section, re.S))
+
+
+def test_the_readme_can_be_followed_to_its_end(tmp_path):
+    from apps.core.portlock import port_lock
+
+    port_lock(8003, wait_s=120).release()
+    script = "set -eo pipefail\n" + readme_block("A first request") + "\n" + readme_block("A customer of your own")
+    script = script.replace(". .demo/env", f". {tmp_path}/env")
+    with running_demo(tmp_path, 8003):
+        done = subprocess.run(
+            ["bash", "-c", script], env=BASE, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert '"detail"' not in done.stdout, done.stdout
+    assert '"total_calls":2' in done.stdout
+    assert '"virtual_key":"sk-' in done.stdout
+    assert '"credits_remaining":50' in done.stdout
+    assert '"status":"suspended"' in done.stdout
