@@ -412,9 +412,7 @@ class SaaSLLMClient:
                     yield content
 
     async def _post(self, path: str, body: dict[str, Any], idempotency_key: str | None) -> dict[str, Any]:
-        response = await self.client.post(
-            f"{self.base_url}{path}", json=body, headers=_idempotency(idempotency_key)
-        )
+        response = await self.client.post(f"{self.base_url}{path}", json=body, headers=_idempotency(idempotency_key))
         if not response.is_success:
             raise _error(response)
         answer: dict[str, Any] = response.json()
@@ -426,9 +424,7 @@ class SaaSLLMClient:
             raise ValueError("No job ID provided and no current job. Call create_job() first.")
         return job_id
 
-    def _target(
-        self, job_id: str | None, model: str | None, model_group: str | None
-    ) -> tuple[str, str | None]:
+    def _target(self, job_id: str | None, model: str | None, model_group: str | None) -> tuple[str, str | None]:
         """Return the job to call in and the model group to ask for.
 
         `chat("chat-fast", messages)` is an accepted style too: its first argument names a model group, and

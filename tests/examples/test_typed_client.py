@@ -137,9 +137,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 async def texts(client: SaaSLLMClient) -> list[str]:
-    return [
-        c.choices[0].delta.get("content", "") async for c in client.chat_stream(JOB_ID, HELLO) if c.choices
-    ]
+    return [c.choices[0].delta.get("content", "") async for c in client.chat_stream(JOB_ID, HELLO) if c.choices]
 
 
 def failure(
@@ -256,9 +254,7 @@ def test_complete_job_sends_metadata_result_and_error_message() -> None:
     server = Server()
 
     server.run(
-        lambda client: client.complete_job(
-            JOB_ID, "failed", {"a": 1}, result={"b": 2}, error_message="broken"
-        )
+        lambda client: client.complete_job(JOB_ID, "failed", {"a": 1}, result={"b": 2}, error_message="broken")
     )
 
     assert server.body == {
@@ -746,9 +742,7 @@ def test_structured_output_needs_a_model_class() -> None:
 
 def test_structured_output_stream_yields_the_json_text() -> None:
     server = Server(
-        llm_call_stream=streamed(
-            chunk(""), chunk('{"name": "Ada",'), chunk(' "age": 36}'), chunk(choices=[]), DONE
-        )
+        llm_call_stream=streamed(chunk(""), chunk('{"name": "Ada",'), chunk(' "age": 36}'), chunk(choices=[]), DONE)
     )
 
     async def use(client: SaaSLLMClient) -> list[str]:

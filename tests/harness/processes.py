@@ -157,8 +157,9 @@ def start_web(
     command += [
         "--blocking-threads",
         str(threads),
+        # Connections, idle ones too: with as many as threads, clients that keep theirs open lock the others out.
         "--backpressure",
-        str(threads),
+        "1024",
         "--respawn-failed-workers",
     ]
     env = {"WEB_THREADS": str(threads), **env}
