@@ -96,12 +96,16 @@ def submit_call(
     try:
         with transaction.atomic():
             slot = idempotency.claim(idempotent) if idempotent else None
-            earlier = _earlier_call(principal, request, slot, wait_s=wait_s, reply_to=reply_to)
-            if earlier is not None:
-                return earlier
-            job = statements.LOCKED_TEAM_JOB.first(id=parsed, team=principal.team.pk)
+            if slot is not None and slot.is_replay:
+                return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
+            job = statements.LOCKED_JOB_AND_TWIN.first(
+                id=parsed, team=principal.team.pk, fingerprint=request.fingerprint, since=-_attach_window()
+            )
             if job is None:
                 raise JobNotFound
+            twin_id = None if slot is not None else getattr(job, "unanswered_id")  # noqa: B009  (an annotation)
+            if twin_id is not None and _attached(twin_id, wait_s=wait_s, reply_to=reply_to):
+                return Submitted(job.pk, twin_id, is_new=False)
             call = _admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=False)
             if slot is not None:
                 slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
@@ -128,9 +132,15 @@ def submit_one_call_job(
     try:
         with transaction.atomic():
             slot = idempotency.claim(idempotent) if idempotent else None
-            earlier = _earlier_call(principal, request, slot, wait_s=wait_s, reply_to=reply_to)
-            if earlier is not None:
-                return earlier
+            if slot is not None and slot.is_replay:
+                return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
+            twin = None
+            if slot is None:
+                twin = statements.UNANSWERED_CALL.first(
+                    team=principal.team.pk, fingerprint=request.fingerprint, since=-_attach_window()
+                )
+            if twin is not None and _attached(twin.pk, wait_s=wait_s, reply_to=reply_to):
+                return Submitted(twin.job_id, twin.pk, is_new=False)
             job = _insert_job(principal, new)
             fresh = statements.TEAM_NOW.first(id=principal.team.pk)
             assert fresh is not None, "teams are never deleted"
@@ -265,33 +275,29 @@ def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | Non
     return job
 
 
-def _earlier_call(
-    principal: Principal, request: CallRequest, slot: idempotency.Slot | None, *, wait_s: float, reply_to: str
-) -> Submitted | None:
-    """The call that this request stands for: by its key, else by an unanswered twin, which one caller gets.
+def _replayed(slot: idempotency.Slot, *, wait_s: float, reply_to: str) -> Submitted:
+    """The call of a known idempotency key; its new caller is the one who is told of its end."""
+    Call.objects.filter(pk=slot.result["call_id"], state__in=Call.OPEN_STATES).update(
+        reply_to=reply_to, wait_until=Greatest("wait_until", clock.from_now(wait_s + 2))
+    )
+    return Submitted(slot.result["job_id"], slot.result["call_id"], is_new=False, is_replay=True)
+
+
+def _attached(call_id: Any, *, wait_s: float, reply_to: str) -> bool:
+    """Give an unanswered call to this caller. Guarded: of several that ask again, one is given it.
 
     Without it a client that times out and asks again would make us pay the provider twice. Its new caller is the
     one who is told of its end, and keeps it from expiring unclaimed.
     """
-    wait_until = clock.from_now(wait_s + 2)
-    if slot is not None:
-        if not slot.is_replay:
-            return None
-        Call.objects.filter(pk=slot.result["call_id"], state__in=Call.OPEN_STATES).update(
-            reply_to=reply_to, wait_until=Greatest("wait_until", wait_until)
+    return bool(
+        Call.objects.filter(pk=call_id, unanswered_at__isnull=False).update(
+            unanswered_at=None, reply_to=reply_to, wait_until=clock.from_now(wait_s + 2)
         )
-        return Submitted(slot.result["job_id"], slot.result["call_id"], is_new=False, is_replay=True)
-    found = statements.UNANSWERED_CALL.first(
-        team=principal.team.pk,
-        fingerprint=request.fingerprint,
-        since=-timedelta(seconds=settings.ATTACH_WINDOW_S),
     )
-    # Guarded: of several callers that ask again, one is given it.
-    if found is None or not Call.objects.filter(pk=found.pk, unanswered_at__isnull=False).update(
-        unanswered_at=None, reply_to=reply_to, wait_until=wait_until
-    ):
-        return None
-    return Submitted(found.job_id, found.pk, is_new=False)
+
+
+def _attach_window() -> timedelta:
+    return timedelta(seconds=settings.ATTACH_WINDOW_S)
 
 
 def _admit(

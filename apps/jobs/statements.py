@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q
+from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Subquery
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
@@ -78,16 +78,26 @@ LOCKED_TEAM_JOB: Select[Job] = Select(
     )
 )
 
-UNANSWERED_CALL: Select[Call] = Select(
+
+def _unanswered() -> QuerySet[Call]:
+    """The oldest call that nobody answered of this very request, and that has not failed."""
+    return Call.objects.filter(
+        Q(state__in=Call.OPEN_STATES) | Q(state=Call.State.SUCCEEDED),
+        team=param("team", Call),
+        fingerprint=param("fingerprint", Call),
+        unanswered_at__gt=_in("since"),
+    ).order_by("unanswered_at")[:1]
+
+
+UNANSWERED_CALL: Select[Call] = Select(lambda: _unanswered().only("id", "job_id"))
+
+# The request's path names the job, so an unanswered twin is one of its calls: one statement finds both.
+LOCKED_JOB_AND_TWIN: Select[Job] = Select(
     lambda: (
-        Call.objects.filter(
-            Q(state__in=Call.OPEN_STATES) | Q(state=Call.State.SUCCEEDED),
-            team=param("team", Call),
-            fingerprint=param("fingerprint", Call),
-            unanswered_at__gt=_in("since"),
-        )
-        .only("id", "job_id")
-        .order_by("unanswered_at")[:1]
+        Job.objects.select_for_update(of=("self",))
+        .select_related("team__organization")
+        .filter(pk=param("id", Job), team=param("team", Job))
+        .annotate(unanswered_id=Subquery(_unanswered().values("id")))
     )
 )
 
