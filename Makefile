@@ -32,8 +32,8 @@ lint: $(STAMP)  ## ruff, mypy and the layers between apps
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(STAMP)  ## calls a second and CPU a call, on PostgreSQL and Redis
-	@$(RUN) -m benchmarks.bench
+bench: $(STAMP)  ## calls a second and CPU a call, on PostgreSQL and Redis (ARGS="--help" for options)
+	@$(RUN) -m benchmarks.bench $(ARGS)
 
 chaos: $(STAMP)  ## kill workers and web, drop and repeat messages, hang Redis: N=1000 SEED=1
 	@$(RUN) -m tests.chaos.run --calls $(or $(N),1000) --seed $(or $(SEED),1)

@@ -284,6 +284,8 @@ REST_FRAMEWORK = {
 # --- Celery: ids only, never payloads or money; the database knows what is due ------------------------------
 
 CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
+if REDIS_URL:
+    CELERY_BROKER_TRANSPORT = "apps.jobs.broker:Transport"
 CELERY_TASK_DEFAULT_QUEUE = f"{REDIS_PREFIX}.calls"
 # Sweeps have a queue of their own, so that a small worker (-Q saasllm.sweep) can run them while every thread of the
 # others waits for a slow model. A worker without -Q serves both.

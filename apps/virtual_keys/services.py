@@ -17,6 +17,7 @@ from apps.core import audit, clock, crypto
 from apps.core.actors import Actor
 from apps.core.errors import InvalidField
 from apps.core.ids import parse_uuid
+from apps.core.prepared import Select, param
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 from apps.virtual_keys import secrets
@@ -97,12 +98,17 @@ def forget_cached() -> None:
     _cache.clear()
 
 
-def _load(digest: str) -> Principal:
-    key = (
-        VirtualKey.objects.select_related("team__organization")
-        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()), digest=digest, revoked_at__isnull=True)
-        .first()
+_USABLE: Select[VirtualKey] = Select(
+    lambda: VirtualKey.objects.select_related("team__organization").filter(
+        Q(expires_at__isnull=True) | Q(expires_at__gt=Now()),
+        digest=param("digest", VirtualKey),
+        revoked_at__isnull=True,
     )
+)
+
+
+def _load(digest: str) -> Principal:
+    key = _USABLE.first(digest=digest)
     if key is None:
         raise InvalidKey
     if key.last_used_at is None or clock.now() - key.last_used_at > _USED_EVERY:

@@ -49,19 +49,9 @@ class LiteLLMProxy:
     def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
         """See `Gateway`. `timeout_s` bounds the whole exchange, however slowly the bytes come."""
         ends_at = time.monotonic() + timeout_s
-        headers = {
-            "Content-Type": "application/json",
-            "x-saasllm-call-id": request.call_id,
-            "x-saasllm-attempt-id": request.attempt_id,
-        }
-        if settings.LITELLM_MASTER_KEY:
-            headers["Authorization"] = f"Bearer {settings.LITELLM_MASTER_KEY}"
-        body = orjson.dumps({**request.body, "model": request.provider_model, "user": request.team_id})
         try:
-            response = _session().post(
-                f"{settings.LITELLM_BASE_URL}/v1/chat/completions",
-                data=body,
-                headers=headers,
+            response = _session().send(
+                _prepared(request),
                 timeout=(min(settings.GATEWAY_CONNECT_TIMEOUT_S, timeout_s), timeout_s),
                 stream=True,
                 allow_redirects=False,
@@ -82,6 +72,29 @@ class LiteLLMProxy:
         if response.status_code != 200:
             raise _refused(response, content)
         return _parse(response, content)
+
+
+def _prepared(request: CompletionRequest) -> requests.PreparedRequest:
+    """The HTTP request. Preparing one from nothing is a third of what a call costs here, so that it is copied."""
+    place = (settings.LITELLM_BASE_URL, settings.LITELLM_MASTER_KEY)
+    template: requests.PreparedRequest | None = getattr(_local, "template", None)
+    if template is None or _local.template_place != place:
+        headers = {"Content-Type": "application/json"}
+        if settings.LITELLM_MASTER_KEY:
+            headers["Authorization"] = f"Bearer {settings.LITELLM_MASTER_KEY}"
+        url = f"{settings.LITELLM_BASE_URL}/v1/chat/completions"
+        template = _session().prepare_request(requests.Request("POST", url, headers=headers, data=b"{}"))
+        _local.template, _local.template_place = template, place
+    prepared = template.copy()
+    prepared.body = orjson.dumps({**request.body, "model": request.provider_model, "user": request.team_id})
+    prepared.headers.update(
+        {
+            "Content-Length": str(len(prepared.body)),
+            "x-saasllm-call-id": request.call_id,
+            "x-saasllm-attempt-id": request.attempt_id,
+        }
+    )
+    return prepared
 
 
 def _session() -> requests.Session:
