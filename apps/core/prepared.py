@@ -49,7 +49,8 @@ class _Statement:
     def _compile(self) -> tuple[str, Iterable[Any]]:
         raise NotImplementedError
 
-    def _prepared(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+    def prepared(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+        """The SQL, and the parameters that `values` make for it, as the database wants them."""
         if self._sql is None:
             with self._lock:
                 if self._sql is None:
@@ -94,14 +95,14 @@ class Select(_Statement, Generic[M]):
     def first(self, **values: Any) -> M | None:
         """The first row, or None."""
         with connection.cursor() as cursor:
-            cursor.execute(*self._prepared(values))
+            cursor.execute(*self.prepared(values))
             row = cursor.fetchone()
         return None if row is None else self._instance(row)
 
     def all(self, **values: Any) -> list[M]:
         """Every row."""
         with connection.cursor() as cursor:
-            cursor.execute(*self._prepared(values))
+            cursor.execute(*self.prepared(values))
             return [self._instance(row) for row in cursor.fetchall()]
 
     def _instance(self, columns: Iterable[Any]) -> M:
@@ -135,7 +136,7 @@ class Update(_Statement):
     def run(self, **values: Any) -> int:
         """How many rows it changed."""
         with connection.cursor() as cursor:
-            cursor.execute(*self._prepared(values))
+            cursor.execute(*self.prepared(values))
             return int(cursor.rowcount)
 
 
@@ -158,9 +159,11 @@ class Insert(_Statement):
         statements = query.get_compiler(connection=connection).as_sql()
         return statements[0]  # type: ignore[no-any-return]
 
-    def run(self, **values: Any) -> None:
+    def run(self, **values: Any) -> int:
+        """How many rows it made: one."""
         with connection.cursor() as cursor:
-            cursor.execute(*self._prepared(values))
+            cursor.execute(*self.prepared(values))
+            return int(cursor.rowcount)
 
 
 def columns(model: type[models.Model], *names: str) -> dict[str, Any]:
@@ -172,3 +175,31 @@ def attributes(row: models.Model, names: Iterable[str]) -> dict[str, Any]:
     """The values of a row's columns, by column name, for a statement's parameters."""
     fields: Any = row._meta
     return {name: getattr(row, fields.get_field(name).attname) for name in names}
+
+
+class Together:
+    """Several writes to different rows as one statement where the database can (PostgreSQL), else one by one.
+
+    Half of what a short statement costs is sending it. Each sees the rows as they were before all of them.
+    """
+
+    def __init__(self, *statements: "Update | Insert") -> None:
+        self._statements = statements
+
+    def run(self, *values: dict[str, Any]) -> int:
+        """Run them with their values, in order. How many rows the last one changed."""
+        if connection.vendor != "postgresql":
+            changed = 0
+            for statement, given in zip(self._statements, values, strict=True):
+                changed = statement.run(**given)
+            return changed
+        texts: list[str] = []
+        parameters: list[Any] = []
+        for statement, given in zip(self._statements, values, strict=True):
+            text, prepared = statement.prepared(given)
+            texts.append(text)
+            parameters += prepared
+        before = ", ".join(f"w{number} AS ({text})" for number, text in enumerate(texts[:-1]))
+        with connection.cursor() as cursor:
+            cursor.execute(f"WITH {before} {texts[-1]}", parameters)
+            return int(cursor.rowcount)

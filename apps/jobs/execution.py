@@ -16,7 +16,6 @@ from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models.functions import Now
 
 from apps.core.db import release_connection
-from apps.core.ids import new_id
 from apps.credits.pricing import token_cost_nanousd
 from apps.jobs import bounds, leases, lifecycle, replies, statements
 from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError
@@ -55,40 +54,31 @@ def run_call(call_id: str) -> bool:
 
 
 def claim(call_id: str) -> Claimed | None:
-    """Take a queued call by a guarded UPDATE with the next claim number, and write the attempt before the try."""
+    """Take a queued call by a guarded UPDATE with the next claim number, and write the attempt before the try.
+
+    The attempt stands only together with the claim: when the guard fails both are rolled back.
+    """
     with transaction.atomic():
         call = statements.CLAIMABLE_CALL.first(id=call_id)
-        if call is not None and call.claim:
-            # What its earlier try may have cost is counted on the job: job before call, as everywhere.
-            lifecycle.lock_job(call.job_id)
-        if call is None or not statements.CLAIM_CALL.run(
-            id=call.pk,
-            claim=call.claim,
-            claimed_by=leases.worker_name(),
-            lease=timedelta(seconds=settings.CALL_LEASE_S),
-        ):
+        if call is None:
             return None
         if call.claim:
+            # What its earlier try may have cost is counted on the job: job before call, as everywhere.
+            lifecycle.lock_job(call.job_id)
             _abandon_earlier(call)
-        call.claim += 1
-        attempt_id = new_id()
-        statements.INSERT_ATTEMPT.run(
-            id=attempt_id,
-            call=call.pk,
-            claim=call.claim,
-            state=Attempt.State.RUNNING,
+        attempt = Attempt(
+            call=call,
+            claim=call.claim + 1,
             route=call.route,
             provider_model=call.provider_model,
             worker=leases.worker_name(),
-            prompt_tokens=0,
-            completion_tokens=0,
-            cost_nanousd=0,
-            is_estimated=False,
-            raw_usage="",
-            error_code="",
         )
+        if not statements.claim(call, attempt, lease=timedelta(seconds=settings.CALL_LEASE_S)):
+            transaction.set_rollback(True)
+            return None
+    call.claim = attempt.claim
     asked_at: datetime = getattr(call, "asked_at")  # noqa: B009  (an annotation, unknown to the model)
-    return Claimed(call, attempt_id, max(1.0, (call.deadline_at - asked_at).total_seconds()))
+    return Claimed(call, attempt.pk, max(1.0, (call.deadline_at - asked_at).total_seconds()))
 
 
 def _abandon_earlier(call: Call) -> None:

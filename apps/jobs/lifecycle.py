@@ -17,7 +17,7 @@ from apps.core import clock
 from apps.credits import ledger, pricing
 from apps.credits.pricing import Terms
 from apps.jobs import statements
-from apps.jobs.models import Attempt, Call, Job
+from apps.jobs.models import Attempt, Call, CallPayload, Job
 
 Status = Job.Status
 ChargeState = Job.ChargeState
@@ -71,11 +71,6 @@ def end_call(
             retry_after_s=outcome.retry_after_s,
         ):
             return False
-        if call.claim:
-            _end_attempt(call, outcome)
-        statements.KEEP_ANSWER.run(
-            call=call_id, response=outcome.response, kept_for=timedelta(hours=settings.PAYLOAD_RETENTION_H)
-        )
         _count(job, call, outcome)
         succeeded = outcome.state == Call.State.SUCCEEDED
         if call.completes_job and not job.is_closed:
@@ -83,7 +78,12 @@ def end_call(
             _close(job, Status.COMPLETED if succeeded else Status.FAILED, closed_by="call")
         elif job.charge_state == ChargeState.PENDING or not job.is_closed:
             _settle_money(job)
-        save_job(job)
+        statements.end(
+            job,
+            _ended_attempt(call, outcome),
+            CallPayload(call=call, response=outcome.response),
+            kept_for=timedelta(hours=settings.PAYLOAD_RETENTION_H),
+        )
         return True
 
 
@@ -95,17 +95,12 @@ def lock_job(job_id: Any) -> Job:
     return job
 
 
-def save_job(job: Job) -> None:
-    """Write what a call's end or a close may have changed of a locked job."""
-    statements.SAVE_JOB.run(id=job.pk, **{name: getattr(job, name) for name in statements.COUNTED})
-
-
 def close_job(job: Job, verdict: Status, *, closed_by: str, error_message: str | None = None) -> None:
     """Fix the verdict of a locked, open job, close its admission and charge it or say why not yet. Saves it."""
     if error_message is not None:
         job.error_message = error_message
     _close(job, verdict, closed_by=closed_by)
-    save_job(job)
+    statements.save_job(job)
 
 
 def terms_of(job: Job) -> Terms | None:
@@ -127,11 +122,12 @@ def needed_hold(job: Job, terms: Terms, *, more_nanousd: int = 0, more_tokens: i
     )
 
 
-def _end_attempt(call: Call, outcome: Outcome) -> None:
-    """Close the newest claim's try; those of older claims were abandoned when they were taken over."""
+def _ended_attempt(call: Call, outcome: Outcome) -> Attempt:
+    """The newest claim's try as it ended (of no claim, none is written). Those of older claims were abandoned when
+    they were taken over."""
     served = outcome.state == Call.State.SUCCEEDED
-    statements.END_ATTEMPT.run(
-        call=call.pk,
+    return Attempt(
+        call=call,
         claim=call.claim,
         state=Attempt.State.SUCCEEDED if served else Attempt.State.FAILED,
         prompt_tokens=outcome.prompt_tokens,

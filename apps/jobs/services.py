@@ -21,7 +21,7 @@ from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
 from apps.jobs import bounds, lifecycle, statements
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
-from apps.jobs.models import Call, Job
+from apps.jobs.models import Call, CallPayload, Job
 from apps.teams.models import Team
 from apps.teams.services import require_active
 from apps.virtual_keys.services import Principal
@@ -333,7 +333,6 @@ def _admit(
     job.pending_metadata_bytes += len(call_metadata)
     if model.asked not in job.model_groups_used:
         job.model_groups_used = [*job.model_groups_used, model.asked]
-    statements.COUNT_ADMITTED.run(id=job.pk, **{name: getattr(job, name) for name in statements.ADMITTED})
     call = Call(
         job=job,
         organization_id=job.organization_id,
@@ -355,18 +354,17 @@ def _admit(
         reply_to=reply_to,
         fingerprint=request.fingerprint,
     )
-    statements.insert_call(
+    payload = CallPayload(
+        call=call, request=orjson.dumps(request.body).decode(), call_metadata=call_metadata.decode()
+    )
+    statements.admit(
+        job,
         call,
+        payload,
         deadline_in=timedelta(seconds=settings.CALL_DEADLINE_S),
         # A little longer than the caller waits, so that an answer at the last moment is not thrown away.
         wait_in=timedelta(seconds=wait_s + 2),
         publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
-    )
-    statements.INSERT_PAYLOAD.run(
-        call=call.pk,
-        request=orjson.dumps(request.body).decode(),
-        response="",
-        call_metadata=call_metadata.decode(),
     )
     return call
 

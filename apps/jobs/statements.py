@@ -1,13 +1,13 @@
 """The statements of the call path, compiled once (`core.prepared`). Nothing is decided here."""
 
-from typing import Any
+from datetime import timedelta
 
 from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Subquery
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from apps.core import clock
-from apps.core.prepared import Insert, Param, Select, Update, attributes, columns, param
+from apps.core.prepared import Insert, Param, Select, Together, Update, attributes, columns, param
 from apps.jobs.models import Attempt, Call, CallPayload, Job
 from apps.teams.models import Team
 
@@ -101,7 +101,7 @@ LOCKED_JOB_AND_TWIN: Select[Job] = Select(
     )
 )
 
-ADMITTED = (
+_ADMITTED = (
     "terms",
     "held_micros",
     "status",
@@ -113,8 +113,8 @@ ADMITTED = (
     "pending_metadata_bytes",
     "model_groups_used",
 )
-COUNT_ADMITTED = Update(
-    lambda: Job.objects.filter(pk=param("id", Job)), lambda: {**columns(Job, *ADMITTED), "active_at": Now()}
+_COUNT_ADMITTED = Update(
+    lambda: Job.objects.filter(pk=param("id", Job)), lambda: {**columns(Job, *_ADMITTED), "active_at": Now()}
 )
 
 _CALL_COLUMNS = (
@@ -160,12 +160,21 @@ _INSERT_CALL = Insert(
 )
 
 
-def insert_call(call: Call, **instants: Any) -> None:
-    """Insert a new call. `instants` are durations from the database's now: deadline_in, wait_in, publish_in."""
-    _INSERT_CALL.run(**attributes(call, _CALL_COLUMNS), **instants)
+_INSERT_PAYLOAD = Insert(CallPayload, lambda: columns(CallPayload, "call", "request", "response", "call_metadata"))
+_ADMIT = Together(_INSERT_CALL, _INSERT_PAYLOAD, _COUNT_ADMITTED)
 
 
-INSERT_PAYLOAD = Insert(CallPayload, lambda: columns(CallPayload, "call", "request", "response", "call_metadata"))
+def admit(job: Job, call: Call, payload: CallPayload, **instants: timedelta) -> None:
+    """Write a call that was admitted, what it asks, and its job's counts.
+
+    `instants` are durations from the database's now: deadline_in, wait_in, publish_in.
+    """
+    _ADMIT.run(
+        {**attributes(call, _CALL_COLUMNS), **instants},
+        {**attributes(payload, ("call", "request", "response", "call_metadata"))},
+        {"id": job.pk, **attributes(job, _ADMITTED)},
+    )
+
 
 # --- Execution ---------------------------------------------------------------------------------------------
 
@@ -177,7 +186,7 @@ CLAIMABLE_CALL: Select[Call] = Select(
     )
 )
 
-CLAIM_CALL = Update(
+_CLAIM_CALL = Update(
     lambda: Call.objects.filter(
         pk=param("id", Call), state=Call.State.QUEUED, claim=param("claim", Call), deadline_at__gt=Now()
     ),
@@ -190,25 +199,33 @@ CLAIM_CALL = Update(
     },
 )
 
-INSERT_ATTEMPT = Insert(
-    Attempt,
-    lambda: columns(
-        Attempt,
-        "id",
-        "call",
-        "claim",
-        "state",
-        "route",
-        "provider_model",
-        "worker",
-        "prompt_tokens",
-        "completion_tokens",
-        "cost_nanousd",
-        "is_estimated",
-        "raw_usage",
-        "error_code",
-    ),
+_ATTEMPT_COLUMNS = (
+    "id",
+    "call",
+    "claim",
+    "state",
+    "route",
+    "provider_model",
+    "worker",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_nanousd",
+    "is_estimated",
+    "raw_usage",
+    "error_code",
 )
+_INSERT_ATTEMPT = Insert(Attempt, lambda: columns(Attempt, *_ATTEMPT_COLUMNS))
+_CLAIM = Together(_INSERT_ATTEMPT, _CLAIM_CALL)
+
+
+def claim(call: Call, attempt: Attempt, *, lease: timedelta) -> bool:
+    """Take a queued call, by a guard on its claim number, and write the attempt. When False the attempt was written
+    all the same: the caller rolls back."""
+    columns = attributes(attempt, _ATTEMPT_COLUMNS)
+    return (
+        _CLAIM.run(columns, {"id": call.pk, "claim": call.claim, "claimed_by": attempt.worker, "lease": lease}) == 1
+    )
+
 
 # --- The end of a call -------------------------------------------------------------------------------------
 
@@ -250,30 +267,29 @@ END_CALL = Update(
     lambda: {**columns(Call, *_OUTCOME), "ended_at": Now(), "lease_until": None},
 )
 
-END_ATTEMPT = Update(
+_TRIED = (
+    "call",
+    "claim",
+    "state",
+    "prompt_tokens",
+    "completion_tokens",
+    "cost_nanousd",
+    "is_estimated",
+    "raw_usage",
+    "latency_ms",
+    "error_code",
+)
+_END_ATTEMPT = Update(
     lambda: Attempt.objects.filter(call=param("call", Attempt), claim=param("claim", Attempt)),
-    lambda: {
-        **columns(
-            Attempt,
-            "state",
-            "prompt_tokens",
-            "completion_tokens",
-            "cost_nanousd",
-            "is_estimated",
-            "raw_usage",
-            "latency_ms",
-            "error_code",
-        ),
-        "ended_at": Now(),
-    },
+    lambda: {**columns(Attempt, *_TRIED[2:]), "ended_at": Now()},
 )
 
-KEEP_ANSWER = Update(
+_KEEP_ANSWER = Update(
     lambda: CallPayload.objects.filter(call=param("call", CallPayload)),
     lambda: {"response": param("response", CallPayload), "expires_at": _in("kept_for")},
 )
 
-COUNTED = (
+_COUNTED = (
     "status",
     "paused_reason",
     "metadata",
@@ -296,9 +312,26 @@ COUNTED = (
     "completed_at",
     "closed_by",
 )
-SAVE_JOB = Update(
-    lambda: Job.objects.filter(pk=param("id", Job)), lambda: {**columns(Job, *COUNTED), "active_at": Now()}
+_SAVE_JOB = Update(
+    lambda: Job.objects.filter(pk=param("id", Job)), lambda: {**columns(Job, *_COUNTED), "active_at": Now()}
 )
+
+_END = Together(_END_ATTEMPT, _KEEP_ANSWER, _SAVE_JOB)
+
+
+def end(job: Job, attempt: Attempt, payload: CallPayload, *, kept_for: timedelta) -> None:
+    """Write what a call's end means for its newest try, its answer and its job."""
+    _END.run(
+        attributes(attempt, _TRIED),
+        {"call": payload.pk, "response": payload.response, "kept_for": kept_for},
+        {"id": job.pk, **attributes(job, _COUNTED)},
+    )
+
+
+def save_job(job: Job) -> None:
+    """Write what a call's end or a close may have changed of a locked job."""
+    _SAVE_JOB.run(id=job.pk, **attributes(job, _COUNTED))
+
 
 # --- Reading -----------------------------------------------------------------------------------------------
 
