@@ -29,7 +29,7 @@ from tests import make
 from tests.credits import books
 from tests.credits.auditor import NEVER, Auditor, Charged, Held, Posted
 
-EXAMPLES = int(os.environ.get("LEDGER_MODEL_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("LEDGER_MODEL_EXAMPLES", "15"))
 STEPS = int(os.environ.get("LEDGER_MODEL_STEPS", "40"))
 
 # Few of each, so that operations meet: repeats, conflicts, closed holds and empty wallets are the rule.
