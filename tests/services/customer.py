@@ -1,0 +1,84 @@
+"""A customer's code over HTTP: thin, one method a request, so that a test reads as what a customer does."""
+
+from typing import Any
+
+import requests
+
+# Longer than any wait of the server's that a test asks for: a client that gives up earlier says so.
+TIMEOUT_S = 60.0
+
+
+class Customer:
+    """A team's key and where the API is. Safe for several threads: each request has a connection of its own."""
+
+    def __init__(self, base_url: str, *, team_id: str, key: str) -> None:
+        self.base_url = base_url
+        self.team_id = team_id
+        self.key = key
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        **headers: str,
+    ) -> requests.Response:
+        """A request with this key. Header names are given with underscores."""
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.request(
+                method,
+                f"{self.base_url}/api{path}",
+                json=body,
+                timeout=timeout_s,
+                headers={"Authorization": f"Bearer {self.key}"}
+                | {name.replace("_", "-"): value for name, value in headers.items()},
+            )
+
+    def get(self, path: str, **more: Any) -> requests.Response:
+        return self.request("GET", path, **more)
+
+    def open_job(self, job_type: str = "query", **fields: Any) -> str:
+        """A new job's id.  Raises: requests.HTTPError."""
+        response = self.request("POST", "/jobs/create", {"team_id": self.team_id, "job_type": job_type, **fields})
+        response.raise_for_status()
+        job_id: str = response.json()["job_id"]
+        return job_id
+
+    def call(
+        self, job_id: str, text: str, *, model: str | None = None, wait_s: int | None = None, **headers: str
+    ) -> requests.Response:
+        """Ask one question in a job."""
+        body: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
+        if model is not None:
+            body["model"] = model
+        return self.request("POST", f"/jobs/{job_id}/llm-call", body, **_waiting(wait_s), **headers)
+
+    def create_and_call(
+        self, text: str, *, model: str | None = None, wait_s: int | None = None, **headers: str
+    ) -> requests.Response:
+        """Ask one question in a job of its own."""
+        body: dict[str, Any] = {
+            "team_id": self.team_id,
+            "job_type": "query",
+            "messages": [{"role": "user", "content": text}],
+        }
+        if model is not None:
+            body["model"] = model
+        return self.request("POST", "/jobs/create-and-call", body, **_waiting(wait_s), **headers)
+
+    def complete(self, job_id: str, status: str = "completed", **headers: str) -> requests.Response:
+        return self.request("POST", f"/jobs/{job_id}/complete", {"status": status}, **headers)
+
+    def call_of(self, job_id: str, call_id: str) -> dict[str, Any]:
+        """A call as its URL shows it.  Raises: requests.HTTPError."""
+        response = self.get(f"/jobs/{job_id}/calls/{call_id}")
+        response.raise_for_status()
+        found: dict[str, Any] = response.json()
+        return found
+
+
+def _waiting(wait_s: int | None) -> dict[str, str]:
+    return {} if wait_s is None else {"Prefer": f"wait={wait_s}"}

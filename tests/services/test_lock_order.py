@@ -1,0 +1,40 @@
+"""A call that is taken over and the end of another call of its job: job before call, in both."""
+
+import threading
+
+import pytest
+from django.db import close_old_connections, transaction
+
+from apps.jobs import execution, lifecycle, services
+from apps.jobs.models import Call
+from tests import make
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
+
+
+def test_taking_a_call_over_does_not_deadlock_with_its_late_end(acme: make.Customer) -> None:
+    make.alias("priced", input_usd_per_mtok=1, output_usd_per_mtok=1, is_open=True)
+    job, _ = services.open_job(acme.principal, services.NewJob("query"))
+    request = services.CallRequest(
+        body={"messages": [{"role": "user", "content": "Who is first?"}]}, fingerprint="", model="priced"
+    )
+    call_id = services.submit_call(acme.principal, request, job_id=str(job.pk), wait_s=28, reply_to="").call_id
+    assert execution.claim(str(call_id)) is not None
+    # As the sweeper leaves it once the lease has expired.
+    Call.objects.filter(pk=call_id).update(state=Call.State.QUEUED, lease_until=None)
+    claimed: list[execution.Claimed | None] = []
+
+    def take_over() -> None:
+        claimed.append(execution.claim(str(call_id)))
+        close_old_connections()
+
+    thread = threading.Thread(target=take_over)
+    with transaction.atomic():
+        lifecycle.lock_job(job.pk)
+        thread.start()
+        # It waits for the job's lock now; a claim that took the call's first would hold what is asked for here.
+        thread.join(timeout=0.5)
+        Call.objects.filter(pk=call_id).update(purpose="changed by the one who has the job")
+    thread.join(timeout=10)
+
+    assert [found.call.claim for found in claimed if found] == [2]
