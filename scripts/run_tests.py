@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# What touches no database of the tests' own need not run on a second one.
+ONCE = ("acceptance", "examples", "docs", "harness_tests")
 # Settings that a shell may hold, e.g. after `. .demo/env`: the tests' own must be in force.
 FOREIGN = ("DATABASE_URL", "REDIS_URL", "MASTER_KEY", "LITELLM_BASE_URL", "LITELLM_PROXY_URL", "SAASLLM_EMBEDDED")
 
@@ -34,7 +36,8 @@ def main() -> int:
     codes = [pytest("SQLite, everything in one process", "-n", "2")]
     if reachable == 0:
         with services.temporary_database("saas_litellm_tests") as database:
-            codes.append(pytest("PostgreSQL", "-n", "2", "-m", "not services", DATABASE_URL=database))
+            again = [f"--ignore=tests/{folder}" for folder in ONCE]
+            codes.append(pytest("PostgreSQL", "-n", "2", "-m", "not services", *again, DATABASE_URL=database))
             codes.append(pytest("PostgreSQL, Redis and real processes", "-m", "services", DATABASE_URL=database))
     else:
         print("PostgreSQL and Redis are not reachable: their tests did not run.")
