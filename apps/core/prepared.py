@@ -61,8 +61,7 @@ class _Statement:
                     ]
                     self._sql = sql
         return self._sql, [
-            place.get_db_prep_value(values[name], connection, prepared=False) if name else place
-            for name, place in self._places
+            place.get_db_prep_save(values[name], connection) if name else place for name, place in self._places
         ]
 
 

@@ -3,6 +3,7 @@
 Each operation leaves what was asked and what was seen in a history, for the checker to hold against the ledger.
 """
 
+import itertools
 import json
 import random
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 import requests
 
-from tests.chaos.plan import PlannedCall, PlannedJob
+from tests.chaos.plan import SLOW_MODEL, PlannedCall, PlannedJob
 from tests.harness.faults import CANARY_HOST, CANARY_SECRET
 from tests.services.customer import Customer
 
@@ -96,6 +97,7 @@ class Customers:
         self._seed = seed
         self._may_begin = may_begin
         self._is_over = threading.Event()
+        self._extra = itertools.count(1_000_000)
 
     def run(self, jobs: list[PlannedJob], *, clients: int, until: float) -> bool:
         """Do all jobs. Whether they were done by that instant of the monotonic clock."""
@@ -109,6 +111,12 @@ class Customers:
             for future in done:
                 future.result()
         return not self._is_over.is_set()
+
+    def ask_slowly(self) -> None:
+        """A call beyond the plan that takes long, for somebody who wants to meet one."""
+        call = PlannedCall(f"Slow question {next(self._extra)}", SLOW_MODEL)
+        job = PlannedJob(next(self._extra), 0, next(iter(self._customers)), [call], is_one_request=True)
+        self._call(job, call, 0, None, random.Random(job.number))
 
     def _do(self, job: PlannedJob) -> None:
         while not self._may_begin(job.progress):

@@ -86,7 +86,12 @@ def run(options: Options) -> Result:
             jobs = jobs_for(options.calls, seed=options.seed)
             storm: Storm
             customers: Customers
-            storm = Storm(stack, seed=options.seed, progress=lambda: customers.calls_done / options.calls)
+            storm = Storm(
+                stack,
+                seed=options.seed,
+                progress=lambda: customers.calls_done / options.calls,
+                ask_slowly=lambda: customers.ask_slowly(),
+            )
             customers = Customers(
                 {
                     team.team_id: Customer(storm.web.url, team_id=team.team_id, key=stack.keys[team.team_id])

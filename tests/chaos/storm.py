@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import redis
@@ -26,25 +27,31 @@ HANG_S = 3.0
 STALL_MOST_S = LEASE_S + 6.0
 LOOKS = 200
 # How far, as a part of the run, customers may be ahead of the next thing that happens.
-LEAD = 0.15
+LEAD = 0.3
 
 
 class Storm:
     """What happens to a stack. `start`, let customers work, `stop`: then all runs and nothing is in the way."""
 
-    def __init__(self, stack: Stack, *, seed: int, progress: Callable[[], float]) -> None:
+    def __init__(
+        self, stack: Stack, *, seed: int, progress: Callable[[], float], ask_slowly: Callable[[], object]
+    ) -> None:
+        """`progress` is the part of the run that is done; `ask_slowly` makes a call that takes long."""
         self.done: Counter[str] = Counter()
-        self.web = stack.start_web()
         self._stack = stack
         self._progress = progress
+        self._ask_slowly = ask_slowly
         self._draw = random.Random(seed)
-        self._beat = stack.start_beat()
+        with ThreadPoolExecutor() as pool:
+            web, beat = pool.submit(stack.start_web), pool.submit(stack.start_beat)
+            workers = [pool.submit(stack.start_worker) for _ in range(WORKERS)]
+        self.web, self._beat = web.result(), beat.result()
         # Those that may be killed, oldest first; a stalled one is not among them.
-        self._ready: list[Process] = [stack.start_worker() for _ in range(WORKERS)]
+        self._ready: list[Process] = [worker.result() for worker in workers]
         self._lock = threading.Lock()
         self._is_over = threading.Event()
         self._begun = 0.0
-        self._starts: list[threading.Thread] = []
+        self._helpers: list[threading.Thread] = []
         self._threads = [
             threading.Thread(target=run, name=run.__name__) for run in (self._kill_workers, self._disturb_messages)
         ]
@@ -70,7 +77,7 @@ class Storm:
     def stop(self) -> None:
         """End it: every process runs, no line is broken."""
         self._is_over.set()
-        for thread in [*self._threads, *self._starts]:
+        for thread in [*self._threads, *self._helpers]:
             thread.join()
         self._stack.redis_mode("pass")
 
@@ -84,7 +91,6 @@ class Storm:
                 if self._is_over.wait(0.05):
                     return
             act()
-            self.done[act.__name__.strip("_")] += 1
             self._begun = at
         self._begun = 1.0
 
@@ -100,8 +106,11 @@ class Storm:
 
     def _replace(self) -> None:
         """Start a worker beside what goes on."""
-        thread = threading.Thread(target=self._start_worker, name="start-worker")
-        self._starts.append(thread)
+        self._beside(self._start_worker)
+
+    def _beside(self, do: Callable[[], object]) -> None:
+        thread = threading.Thread(target=do, name="beside-the-storm")
+        self._helpers.append(thread)
         thread.start()
 
     def _start_worker(self) -> None:
@@ -124,9 +133,12 @@ class Storm:
 
         That is when its late answer could do harm, were it believed.
         """
+        for _ in range(WORKERS):
+            self._beside(self._ask_slowly)
         call_id, stalled = self._wait_for_long_call()
         if stalled is None:
             return
+        self.done["stall_worker"] += 1
         os.killpg(stalled.pid, signal.SIGSTOP)
         self._replace()
         taken_over = "SELECT claim > 1 AND state = 'running' OR ended_at IS NOT NULL FROM jobs_call WHERE id = %s"
@@ -159,19 +171,23 @@ class Storm:
     def _kill_web(self) -> None:
         port = self.web.port or 0
         self._stack.kill(self.web)
+        self.done["kill_web"] += 1
         self.web = self._persist(lambda: self._stack.start_web(port=port))
 
     def _kill_beat(self) -> None:
         self._stack.kill(self._beat)
+        self.done["kill_beat"] += 1
         self._beat = self._persist(self._stack.start_beat)
 
     def _hang_redis(self) -> None:
         self._stack.redis_mode("hang")
+        self.done["hang_redis"] += 1
         self._is_over.wait(HANG_S)
         self._stack.redis_mode("pass")
 
     def _empty_redis(self) -> None:
         self._stack.redis().flushdb()
+        self.done["empty_redis"] += 1
 
     def _cut_postgres(self) -> None:
         self.done["cut_connection"] += self._stack.cut_postgres()

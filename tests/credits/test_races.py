@@ -21,7 +21,7 @@ from apps.provisioning import services as provisioning
 from tests import make
 from tests.credits import books, racing
 from tests.credits.books import CREDIT
-from tests.jobs.test_call_path import ask
+from tests.jobs.steps import ask
 
 pytestmark = [
     pytest.mark.postgresql,
