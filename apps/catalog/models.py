@@ -54,7 +54,13 @@ class ModelAlias(models.Model):
             models.UniqueConstraint(fields=["is_default"], condition=Q(is_default=True), name="alias_one_default"),
             models.CheckConstraint(
                 condition=Q(input_nanousd_per_mtok__isnull=True, output_nanousd_per_mtok__isnull=True)
-                | Q(input_nanousd_per_mtok__gte=0, output_nanousd_per_mtok__gte=0),
+                # A comparison with NULL is not false, and a CHECK lets it pass: so that neither is must be said.
+                | Q(
+                    input_nanousd_per_mtok__isnull=False,
+                    input_nanousd_per_mtok__gte=0,
+                    output_nanousd_per_mtok__isnull=False,
+                    output_nanousd_per_mtok__gte=0,
+                ),
                 name="alias_prices_both_or_none",
             ),
         ]

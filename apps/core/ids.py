@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import datetime
 
 import uuid_utils.compat
 
@@ -13,6 +14,11 @@ _PUBLIC_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]*")
 def new_id() -> uuid.UUID:
     """A new UUIDv7 (RFC 9562 section 5.7)."""
     return uuid_utils.compat.uuid7()
+
+
+def first_id_at(instant: datetime) -> uuid.UUID:
+    """The smallest UUIDv7 of an instant: rows with that id or a later one were made then or later."""
+    return uuid.UUID(int=(int(instant.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62))
 
 
 def parse_uuid(text: object) -> uuid.UUID | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, transaction
 from django.db.models.functions import Now
 
 from apps.core.db import release_connection
@@ -187,6 +187,19 @@ def _cost(call: Call, prompt_tokens: int, completion_tokens: int) -> int:
     )
 
 
+def _unsettled(outcome: Outcome) -> Outcome:
+    """What becomes of an answer that the database will not take."""
+    return Outcome(
+        Call.State.FAILED,
+        lost_cost_nanousd=outcome.cost_nanousd,
+        is_estimated=outcome.is_estimated,
+        latency_ms=outcome.latency_ms,
+        error_code="provider_malformed",
+        error_status=500,
+        error_message="LLM call failed: the model backend's answer cannot be kept",
+    )
+
+
 def _settle(call: Call, outcome: Outcome, *, until: float) -> None:
     """Record the outcome, trying again while the database refuses: the provider has already been paid.
 
@@ -199,6 +212,13 @@ def _settle(call: Call, outcome: Outcome, *, until: float) -> None:
             if not lifecycle.end_call(call.job_id, call.pk, outcome, claim=call.claim, claimed=call):
                 log.warning("call %s claim %d: ended by another claim", call.pk, call.claim)
             return
+        except (DataError, IntegrityError) as error:
+            # Never to be stored, however often it is tried: the call fails, and its cost is ours.
+            log.error("call %s cannot be settled: %s", call.pk, type(error).__name__)
+            if outcome.state == Call.State.FAILED:
+                return
+            outcome = _unsettled(outcome)
+            continue
         except (DatabaseError, InterfaceError) as error:
             # A commit whose reply was lost is seen on the next try: the call is no longer open.
             log.warning("settling call %s failed, trying again: %s", call.pk, type(error).__name__)

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, transaction
 
 from apps.core import clock
-from apps.core.db import release_connection
+from apps.core.db import is_postgresql, release_connection
 from apps.jobs.models import Call
 
 log = logging.getLogger("saasllm.leases")
@@ -55,9 +55,11 @@ def renew() -> int:
         ids = list(_kept)
     if not ids:
         return 0
-    return Call.objects.filter(pk__in=ids, state=Call.State.RUNNING, claimed_by=worker_name()).update(
-        lease_until=clock.from_now(settings.CALL_LEASE_S)
-    )
+    with transaction.atomic():
+        # In one order, and without waiting for a call that is being settled just now: it needs no lease any more.
+        ours = Call.objects.filter(pk__in=ids, state=Call.State.RUNNING, claimed_by=worker_name())
+        locked = list(ours.select_for_update(skip_locked=is_postgresql()).order_by("pk").values_list("pk", flat=True))
+        return Call.objects.filter(pk__in=locked).update(lease_until=clock.from_now(settings.CALL_LEASE_S))
 
 
 def _ensure_renewer() -> None:

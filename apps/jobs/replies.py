@@ -83,7 +83,9 @@ class Mailbox:
                 return True
             release_connection()
             while True:
-                first, most = POLL_HEALTHY_S if self._is_healthy() else POLL_SILENT_S
+                # One who joined a call later may not be told of its end: its worker knows the caller before.
+                is_told = publish is not None and self._is_healthy()
+                first, most = POLL_HEALTHY_S if is_told else POLL_SILENT_S
                 pause = min(max(first, pause * 1.5), most)
                 left = ends_at - time.monotonic()
                 if event.wait(min(pause, max(left, 0))) or self._has_ended(call_id):

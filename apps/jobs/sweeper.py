@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from apps.core import clock, idempotency
 from apps.core.db import is_postgresql, release_connection
-from apps.core.ids import parse_uuid
+from apps.core.ids import first_id_at, parse_uuid
 from apps.core.models import Process
 from apps.credits import ledger
 from apps.credits.models import Hold
@@ -213,16 +213,23 @@ def _mark_callers_of_dead_processes() -> int:
     dead = Process.objects.filter(kind="web", seen_at__lt=clock.from_now(-DEAD_AFTER_S))
     for process in dead[:20]:
         # What ended well before it died was answered; in between, a repeat of the request gets the same answer.
-        marked += (
-            Call.objects.filter(
-                reply_to=process.name,
-                unanswered_at__isnull=True,
-                created_at__gt=process.seen_at - timedelta(seconds=settings.CALL_WAIT_MAX_S),
+        began = process.seen_at - timedelta(seconds=settings.CALL_WAIT_MAX_S)
+        with transaction.atomic():
+            waited_for = (
+                _locked_for_us()
+                .filter(
+                    # Ids are in the order of time: with a minute for clocks that differ, this finds them by the key.
+                    pk__gte=first_id_at(began - timedelta(minutes=1)),
+                    created_at__gt=began,
+                    reply_to=process.name,
+                    unanswered_at__isnull=True,
+                )
+                .exclude(ended_at__lt=process.seen_at - timedelta(seconds=replies.HEARTBEAT_S))
+                .order_by("pk")
+                .values_list("pk", flat=True)
             )
-            .exclude(ended_at__lt=process.seen_at - timedelta(seconds=replies.HEARTBEAT_S))
-            .update(unanswered_at=Now())
-        )
-        process.delete()
+            marked += Call.objects.filter(pk__in=list(waited_for)).update(unanswered_at=Now())
+            process.delete()
     return marked
 
 

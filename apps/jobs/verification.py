@@ -63,7 +63,7 @@ def pending_metadata_is_of_open_calls() -> Iterator[Difference]:
     """Room that is kept in a job's metadata is what its open calls will merge."""
     pending = CallPayload.objects.filter(call__state__in=Call.OPEN_STATES)
     return _sums_of_few(
-        "pending_metadata_bytes", pending.values_list("call__job").annotate(Sum(_Bytes("call_metadata")))
+        "pending_metadata_bytes", pending.values_list("call__job").annotate(bytes=Sum(_Bytes("call_metadata")))
     )
 
 

@@ -48,14 +48,16 @@ GUARDS = {
             {'state__in=Call.OPEN_STATES, claim=param("claim", Call)': "state__in=Call.OPEN_STATES"},
         )
     ],
-    # Whoever completes a job charges it: neither the job's state nor, behind that, the ledger minds.
-    "unique-charge": [
+    # The two walls before a second charge of a job. While one stands a run stays green without the other.
+    "job-state": [
         Cut("apps.jobs.services", "complete_job", {"if job.is_closed:": "if False:"}),
         Cut(
             "apps.jobs.lifecycle",
             "_settle_money",
             {"if job.charge_state in (ChargeState.CHARGED, ChargeState.FREE):": "if False:"},
         ),
+    ],
+    "unique-charge": [
         Cut(
             "apps.credits.ledger",
             "charge",

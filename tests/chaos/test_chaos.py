@@ -22,7 +22,7 @@ def run_without(*guards: str) -> Result:
         stack.env["CALL_WAIT_S"] = "5"
         stack.env |= {"DJANGO_SETTINGS_MODULE": "tests.chaos.settings", sabotage.VARIABLE: ",".join(guards)}
 
-    return run(Options(calls=CALLS, seed=SEED, rest_limit_s=5, time_limit_s=35, prepare=take_out))
+    return run(Options(calls=CALLS, seed=SEED, rest_limit_s=4, time_limit_s=28, prepare=take_out))
 
 
 def test_small_run_is_green() -> None:
@@ -36,7 +36,7 @@ def test_small_run_is_green() -> None:
 
 
 def test_run_without_fencing_and_unique_charge_is_red() -> None:
-    result = run_without("fencing", "unique-charge")
+    result = run_without("fencing", "job-state", "unique-charge")
 
     doubles = result.findings.problems["double"]
     assert any("charges" in problem for problem in doubles), result.figures

@@ -1,6 +1,7 @@
 """Ids of ours sort by time; ids of callers shadow no route and break no URL."""
 
 import uuid
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -81,3 +82,12 @@ def test_every_word_behind_teams_and_organizations_in_a_url_is_reserved():
 
     assert words
     assert words <= ids.RESERVED_IDS
+
+
+def test_ids_of_a_moment_are_not_before_its_first():
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    made = ids.new_id()
+    after = datetime.now(UTC) + timedelta(milliseconds=2)
+
+    assert ids.first_id_at(before) <= made < ids.first_id_at(after)
+    assert ids.first_id_at(before).version == 7

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 
 import pytest
@@ -140,7 +141,7 @@ def test_checks_see_one_instant(acme, monkeypatch):
     """A grant that is committed between two checks is seen by both or by neither."""
 
     def grant_meanwhile():
-        with racing.ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1) as thread:
             thread.submit(racing.outcome, lambda: books.give(acme.team, 5, key="meanwhile")).result(20)
         return []
 
@@ -163,7 +164,7 @@ def test_verification_keeps_no_writer_out(acme):
     """On SQLite a transaction that begins as Django's do would hold the one write lock."""
     with verification.snapshot():
         assert Account.objects.exists()
-        with racing.ThreadPoolExecutor(1) as thread:
+        with ThreadPoolExecutor(1) as thread:
             granted = thread.submit(racing.outcome, lambda: books.give(acme.team, 5, key="k")).result(20)
 
     assert granted.amount_micros == 5 * books.CREDIT

@@ -5,8 +5,10 @@ A deadlock is an OperationalError, which no helper here catches.
 
 import random
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.db import connection
 from django.db.models import F
 
 from apps.core import verification
@@ -14,14 +16,13 @@ from apps.core.errors import DomainError, IdempotencyConflict
 from apps.credits import ledger
 from apps.credits.errors import HoldClosed, InsufficientCredits, ReversalExceedsEntry
 from apps.credits.models import Account, Entry, Grant, Hold
-from apps.jobs import execution, lifecycle, services
+from apps.jobs import execution, lifecycle
 from apps.jobs.errors import JobClosed
-from apps.jobs.models import Attempt, Call, Job
+from apps.jobs.models import Attempt, Call
 from apps.provisioning import services as provisioning
 from tests import make
-from tests.credits import books, racing
+from tests.credits import books, racing, work
 from tests.credits.books import CREDIT
-from tests.jobs.steps import ask
 
 pytestmark = [
     pytest.mark.postgresql,
@@ -78,12 +79,12 @@ def test_parallel_charges_of_one_job_post_one_entry(funded):
 
 def test_parallel_completions_of_one_job_charge_once(embedded_acme):
     acme = embedded_acme
-    job, _ = services.open_job(acme.principal, services.NewJob("query"))
-    execution.run_call(str(ask(acme, job).call_id))
+    job = work.open_job(acme)
+    execution.run_call(work.submit(acme, job))
 
-    results = racing.at_once([lambda: complete(acme, job)] * 20)
+    results = racing.at_once([lambda: work.complete(acme, job)] * 20)
 
-    assert {(job.status, job.charge_state, job.charged_micros) for job, _ in results} == {
+    assert {(job.status, job.charge_state, job.charged_micros) for job in results} == {
         ("completed", "charged", CREDIT)
     }
     assert Entry.objects.filter(kind="charge").count() == 1
@@ -167,18 +168,20 @@ def test_racing_reversals_sum_to_at_most_the_original(funded):
 
 def test_submit_against_complete_never_leaves_a_hold(embedded_acme):
     acme = embedded_acme
-    principal = acme.principal
     for number in range(12):
-        job, _ = services.open_job(principal, services.NewJob("query"))
-        execution.run_call(str(ask(acme, job, "first").call_id))
+        job = work.open_job(acme)
+        execution.run_call(work.submit(acme, job, "first"))
 
         submitted, completed = racing.at_once(
-            [lambda job=job, n=number: submit(principal, job, f"second {n}"), lambda job=job: complete(acme, job)]
+            [
+                lambda job=job, n=number: work.submit(acme, job, f"second {n}"),
+                lambda job=job: work.complete(acme, job),
+            ]
         )
 
         assert not isinstance(completed, DomainError)
-        if isinstance(submitted, services.Submitted):
-            execution.run_call(str(submitted.call_id))
+        if isinstance(submitted, str):
+            execution.run_call(submitted)
         else:
             assert isinstance(submitted, JobClosed)
     assert Entry.objects.filter(kind="charge").count() == 12
@@ -189,10 +192,12 @@ def test_submit_against_complete_never_leaves_a_hold(embedded_acme):
 def test_ending_calls_against_complete_charge_once(embedded_acme):
     acme = embedded_acme
     for _ in range(6):
-        job, _ = services.open_job(acme.principal, services.NewJob("query"))
-        calls = [str(ask(acme, job, f"question {n}").call_id) for n in range(3)]
+        job = work.open_job(acme)
+        calls = [work.submit(acme, job, f"question {n}") for n in range(3)]
 
-        racing.at_once([*(lambda c=c: execution.run_call(c) for c in calls), lambda job=job: complete(acme, job)])
+        racing.at_once(
+            [*(lambda c=c: execution.run_call(c) for c in calls), lambda job=job: work.complete(acme, job)]
+        )
 
         job.refresh_from_db()
         assert (job.charge_state, job.open_calls, job.successful_calls) == ("charged", 0, 3)
@@ -301,9 +306,9 @@ def taken_over(acme, settings):
     """A call whose first worker lost its lease: back in the queue, its first try still to be accounted for."""
     settings.EMBEDDED = True
     make.alias("priced", input_usd_per_mtok=1, output_usd_per_mtok=1, is_open=True)
-    job, _ = services.open_job(acme.principal, services.NewJob("query"))
-    call_id = ask(acme, job, model="priced").call_id
-    execution.claim(str(call_id))
+    job = work.open_job(acme)
+    call_id = work.submit(acme, job, model="priced")
+    execution.claim(call_id)
     Call.objects.filter(pk=call_id).update(state=Call.State.QUEUED, lease_until=None)
     return Call.objects.get(pk=call_id)
 
@@ -361,10 +366,10 @@ def test_storm_of_everything_ends_without_a_deadlock_and_in_order(funded, other_
             found = [each for each in verification.verify().differences if not each.check.startswith("job.")]
             assert [each for each in found if each.check != "entry.job"] == []
             runs += 1
-        racing.connection.close()
+        connection.close()
         return runs
 
-    with racing.ThreadPoolExecutor(1) as auditor:
+    with ThreadPoolExecutor(1) as auditor:
         audits = auditor.submit(audit)
         try:
             done = racing.at_once([lambda seed=seed: storm(seed) for seed in range(6)])
@@ -396,14 +401,3 @@ def _act(dice: random.Random, act: str, team, job: str, *, key: str):
         case _:
             entries = list(Entry.objects.filter(kind__in=["charge", "grant"]))
             return books.reverse(dice.choice(entries), credits, key=key)
-
-
-def submit(principal, job: Job, text: str) -> services.Submitted:
-    request = services.CallRequest(
-        body={"messages": [{"role": "user", "content": text}]}, fingerprint=f"{job.pk}:{text}"
-    )
-    return services.submit_call(principal, request, job_id=str(job.pk), wait_s=28, reply_to="")
-
-
-def complete(customer: make.Customer, job: Job):
-    return services.complete_job(customer.team, job_id=str(job.pk), verdict="completed", closed_by="test")

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 
 from apps.core import clock
 from apps.jobs import execution, leases, lifecycle, replies, sweeper
@@ -439,6 +439,28 @@ def test_customer_pays_one_of_several_tries(acme: make.Customer):
 
     assert steps.money(acme) == (99, 0)
     assert [attempt.state for attempt in Attempt.objects.order_by("claim")] == ["abandoned", "abandoned", "succeeded"]
+
+
+def test_answer_that_the_database_will_never_take_fails_the_call(
+    acme: make.Customer, monkeypatch: pytest.MonkeyPatch
+):
+    end_call, tried = lifecycle.end_call, []
+
+    def refuse_answers(job_id: Any, call_id: Any, outcome: lifecycle.Outcome, **more: Any) -> bool:
+        tried.append(outcome.state)
+        if outcome.state == Call.State.SUCCEEDED:
+            raise DataError("a character that cannot be stored")
+        return end_call(job_id, call_id, outcome, **more)
+
+    monkeypatch.setattr(lifecycle, "end_call", refuse_answers)
+    steps.take_route(monkeypatch, lambda _: steps.answer())
+    submitted = asked(acme)
+
+    steps.run(submitted)
+
+    call = steps.call_of(submitted)
+    assert tried == ["succeeded", "failed"]
+    assert (call.state, call.error_code, call.error_status) == ("failed", "provider_malformed", 500)
 
 
 # --- A database that refuses --------------------------------------------------------------------------------

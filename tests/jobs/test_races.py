@@ -283,7 +283,7 @@ def test_abandoned_job_that_wakes_up_while_it_is_closed_stays_open(
     assert (closed, steps.fresh(job).status) == ([0], "pending")
 
 
-def test_claim_after_a_takeover_locks_the_job_before_the_call(
+def test_claim_after_a_takeover_locks_the_job_before_call_and_attempt(
     acme: make.Customer, waits_for_a_lock: Callable[[Callable[[], Any]], threading.Thread]
 ):
     """As settlement does: the other way round, a late settlement and a new claim would wait for each other."""
@@ -298,6 +298,7 @@ def test_claim_after_a_takeover_locks_the_job_before_the_call(
 
         # Not locked by the claim that waits for the job.
         Call.objects.select_for_update(nowait=True).get(pk=submitted.call_id)
+        Attempt.objects.select_for_update(nowait=True).get(call_id=submitted.call_id)
 
     _until(lambda: steps.call_of(submitted).claim == 2)
     assert steps.call_of(submitted).state == "running"

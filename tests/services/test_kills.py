@@ -3,9 +3,11 @@
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 
+from tests.harness import processes
 from tests.services.conftest import Platform
 from tests.services.stack import wait_until
 
@@ -105,3 +107,32 @@ def test_cut_database_connections_during_a_call_cost_nothing(
     response = answer.result()
     assert response.status_code == 200, response.text
     assert platform.attempts(job_id) == [(1, "succeeded")]
+
+
+def test_caller_sent_away_while_the_database_is_gone_is_remembered(
+    platform: Platform, background: ThreadPoolExecutor
+) -> None:
+    database = urlsplit(platform.stack.database_url)
+    proxy = processes.start_tcp_proxy(target=f"{database.hostname}:{database.port}")
+    through_proxy = database._replace(netloc=f"{database.username}@127.0.0.1:{proxy.port}").geturl()
+    web = platform.stack.start_web(DATABASE_URL=through_proxy, DB_POOL_TIMEOUT_S="0.5")
+    customer = platform.customer(web=web)
+    answer = background.submit(customer.create_and_call, "Who comes back?", model="fake-hold", wait_s=1)
+    platform.until_executed(1)
+    call_id = platform.executions()[0].call_id
+
+    processes.set_proxy_mode(proxy, "refuse")
+    sent_away = answer.result()
+    processes.set_proxy_mode(proxy, "pass")
+    wait_until(
+        lambda: platform.stack.value("SELECT unanswered_at FROM jobs_call WHERE id = %s", call_id),
+        what="the caller to be remembered",
+    )
+    platform.provider.release()
+    repeated = customer.create_and_call("Who comes back?", model="fake-hold")
+
+    assert (sent_away.status_code, "call_id" in sent_away.json()) == (503, False)
+    assert (repeated.status_code, repeated.json()["call_id"]) == (200, call_id)
+    assert len(platform.executions()) == 1
+    platform.stack.kill(web)
+    proxy.kill()
