@@ -1,5 +1,6 @@
 """A customer's code over HTTP: thin, one method a request, so that a test reads as what a customer does."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -23,9 +24,9 @@ class Customer:
         body: dict[str, Any] | None = None,
         *,
         timeout_s: float = TIMEOUT_S,
-        **headers: str,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        """A request with this key. Header names are given with underscores."""
+        """A request with this key."""
         with requests.Session() as session:
             session.trust_env = False
             return session.request(
@@ -33,12 +34,11 @@ class Customer:
                 f"{self.base_url}/api{path}",
                 json=body,
                 timeout=timeout_s,
-                headers={"Authorization": f"Bearer {self.key}"}
-                | {name.replace("_", "-"): value for name, value in headers.items()},
+                headers={"Authorization": f"Bearer {self.key}", **(headers or {})},
             )
 
-    def get(self, path: str, **more: Any) -> requests.Response:
-        return self.request("GET", path, **more)
+    def get(self, path: str) -> requests.Response:
+        return self.request("GET", path)
 
     def open_job(self, job_type: str = "query", **fields: Any) -> str:
         """A new job's id.  Raises: requests.HTTPError."""
@@ -48,16 +48,16 @@ class Customer:
         return job_id
 
     def call(
-        self, job_id: str, text: str, *, model: str | None = None, wait_s: int | None = None, **headers: str
+        self, job_id: str, text: str, *, model: str | None = None, wait_s: int | None = None
     ) -> requests.Response:
         """Ask one question in a job."""
         body: dict[str, Any] = {"messages": [{"role": "user", "content": text}]}
         if model is not None:
             body["model"] = model
-        return self.request("POST", f"/jobs/{job_id}/llm-call", body, **_waiting(wait_s), **headers)
+        return self.request("POST", f"/jobs/{job_id}/llm-call", body, headers=_waiting(wait_s))
 
     def create_and_call(
-        self, text: str, *, model: str | None = None, wait_s: int | None = None, **headers: str
+        self, text: str, *, model: str | None = None, wait_s: int | None = None, idempotency_key: str | None = None
     ) -> requests.Response:
         """Ask one question in a job of its own."""
         body: dict[str, Any] = {
@@ -67,10 +67,13 @@ class Customer:
         }
         if model is not None:
             body["model"] = model
-        return self.request("POST", "/jobs/create-and-call", body, **_waiting(wait_s), **headers)
+        headers = _waiting(wait_s)
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        return self.request("POST", "/jobs/create-and-call", body, headers=headers)
 
-    def complete(self, job_id: str, status: str = "completed", **headers: str) -> requests.Response:
-        return self.request("POST", f"/jobs/{job_id}/complete", {"status": status}, **headers)
+    def complete(self, job_id: str, status: str = "completed") -> requests.Response:
+        return self.request("POST", f"/jobs/{job_id}/complete", {"status": status})
 
     def call_of(self, job_id: str, call_id: str) -> dict[str, Any]:
         """A call as its URL shows it.  Raises: requests.HTTPError."""

@@ -86,11 +86,11 @@ class Stack:
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """The rows of a query, by a connection of its own: those of the processes may be cut."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            return connection.execute(query, parameters or None).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query, parameters or None).fetchall()
 
     def execute(self, statement: str) -> None:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            connection.execute(statement)  # type: ignore[arg-type]
+            connection.execute(statement)
 
     def value(self, query: str, *parameters: object) -> Any:
         """The only column of the only row of a query."""

@@ -1,4 +1,4 @@
-"""A call that is taken over and the end of another call of its job: job before call, in both."""
+"""A call that is taken over and its late end: both lock the job first, then the call and its attempts."""
 
 import threading
 
@@ -6,7 +6,7 @@ import pytest
 from django.db import close_old_connections, transaction
 
 from apps.jobs import execution, lifecycle, services
-from apps.jobs.models import Call
+from apps.jobs.models import Attempt, Call
 from tests import make
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
@@ -32,9 +32,10 @@ def test_taking_a_call_over_does_not_deadlock_with_its_late_end(acme: make.Custo
     with transaction.atomic():
         lifecycle.lock_job(job.pk)
         thread.start()
-        # It waits for the job's lock now; a claim that took the call's first would hold what is asked for here.
+        # It waits for the job's lock now; had it taken another row's first, that would be asked for here in vain.
         thread.join(timeout=0.5)
         Call.objects.filter(pk=call_id).update(purpose="changed by the one who has the job")
+        Attempt.objects.filter(call_id=call_id).update(worker="changed by the one who has the job")
     thread.join(timeout=10)
 
     assert [found.call.claim for found in claimed if found] == [2]
