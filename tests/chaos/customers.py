@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ class Customers:
                 "/jobs/create",
                 {"team_id": job.team_id, "job_type": "chaos"},
                 timeout_s=TIMEOUT_S,
-                **_key(job, "create"),
+                headers=_headers(_key(job, "create")),
             ),
             what=f"create {job.number}",
             draw=draw,
@@ -158,8 +159,8 @@ class Customers:
         pause_s, number = FIRST_PAUSE_S, 0
         for _ in range(CALL_TRIES):
             key = _key(job, f"{index}-{number}")
-            self.history.note("call", job=job_id, text=call.text, **key)
-            reply = self._ask(lambda key=key: self._send_call(job, call, job_id, draw, key))
+            self.history.note("call", job=job_id, text=call.text, key=key)
+            reply = self._ask(partial(self._send_call, job, call, job_id, draw, key))
             self.history.note("called", job=job_id, text=call.text, status=reply.status, code=reply.code)
             self._remember(job, call, key, reply)
             if reply.status == 200:
@@ -177,7 +178,7 @@ class Customers:
         self.history.given_up += 1
 
     def _send_call(
-        self, job: PlannedJob, call: PlannedCall, job_id: str | None, draw: random.Random, key: dict[str, str]
+        self, job: PlannedJob, call: PlannedCall, job_id: str | None, draw: random.Random, key: str | None
     ) -> requests.Response:
         body: dict[str, Any] = {"messages": [{"role": "user", "content": call.text}], "max_tokens": 100}
         if call.model is not None:
@@ -187,11 +188,11 @@ class Customers:
             path = "/jobs/create-and-call"
             body |= {"team_id": job.team_id, "job_type": "chaos"}
         timeout_s = HASTY_TIMEOUT_S if draw.random() < HASTY_SHARE else TIMEOUT_S
-        return self._customers[job.team_id].request("POST", path, body, timeout_s=timeout_s, **key)
+        return self._customers[job.team_id].request("POST", path, body, timeout_s=timeout_s, headers=_headers(key))
 
-    def _remember(self, job: PlannedJob, call: PlannedCall, key: dict[str, str], reply: Reply) -> None:
-        if key and "call_id" in reply.body:
-            self.history.calls_by_key.setdefault(key["Idempotency_Key"], set()).add(reply.body["call_id"])
+    def _remember(self, job: PlannedJob, call: PlannedCall, key: str | None, reply: Reply) -> None:
+        if key is not None and "call_id" in reply.body:
+            self.history.calls_by_key.setdefault(key, set()).add(reply.body["call_id"])
         if reply.status != 200:
             return
         content = reply.body["response"]["content"]
@@ -258,6 +259,10 @@ class Customers:
         return Reply(response.status_code, body)
 
 
-def _key(job: PlannedJob, operation: str) -> dict[str, str]:
-    """The header of a request that may be repeated, for those customers that send one."""
-    return {"Idempotency_Key": f"job-{job.number}-{operation}"} if job.is_keyed else {}
+def _key(job: PlannedJob, operation: str) -> str | None:
+    """The idempotency key of an operation, for those customers that send one."""
+    return f"job-{job.number}-{operation}" if job.is_keyed else None
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    return {} if key is None else {"Idempotency-Key": key}

@@ -21,7 +21,7 @@ from tests.chaos.checker import Findings
 from tests.chaos.customers import Customers
 from tests.chaos.plan import SLOW_MODEL, jobs_for
 from tests.chaos.storm import Storm
-from tests.harness import processes
+from tests.harness import processes, services
 from tests.harness.executions import Execution, read_journal
 from tests.harness.processes import Process
 from tests.services.customer import Customer
@@ -175,6 +175,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--time-limit", type=float, default=Options.time_limit_s, metavar="SECONDS")
     parser.add_argument("--history", type=Path, help="write what customers did and saw, one JSON line each")
     options = parser.parse_args(arguments)
+    if problem := services.postgres_problem() or services.redis_problem():
+        print(f"PostgreSQL and Redis are needed: {problem}", file=sys.stderr)
+        return 2
     result = run(
         Options(
             calls=options.calls,

@@ -58,10 +58,11 @@ def test_job_completed_twenty_times_at_once_is_charged_once(platform: Platform) 
 
 def test_same_key_sent_twenty_times_at_once_is_one_call(platform: Platform) -> None:
     customer = platform.customer()
-    headers = {"Idempotency_Key": "twenty-at-once"}
 
     with ThreadPoolExecutor(max_workers=20) as clients:
-        answers = list(clients.map(lambda _: customer.create_and_call("Asked once?", **headers), range(20)))
+        answers = list(
+            clients.map(lambda _: customer.create_and_call("Asked once?", idempotency_key="twenty"), range(20))
+        )
 
     assert {response.status_code for response in answers} == {200}
     assert len({response.json()["call_id"] for response in answers}) == 1

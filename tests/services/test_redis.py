@@ -2,6 +2,7 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 import requests
@@ -92,5 +93,6 @@ def _open_calls(platform: Platform, job_ids: list[str]) -> int:
     return opened
 
 
-def _swept_at(platform: Platform) -> object:
-    return platform.stack.value("SELECT max(seen_at) FROM core_process WHERE kind = 'sweeper'")
+def _swept_at(platform: Platform) -> datetime:
+    seen_at: datetime = platform.stack.value("SELECT max(seen_at) FROM core_process WHERE kind = 'sweeper'")
+    return seen_at
