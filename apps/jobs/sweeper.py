@@ -4,11 +4,14 @@ database's clock."""
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
@@ -201,10 +204,25 @@ def _end(call: Call, state: Call.State, code: str, message: str, status: int) ->
         error_message=message,
         retry_after_s=2,
     )
-    if not lifecycle.end_call(call.job_id, call.pk, outcome, claim=call.claim):
-        return 0
-    replies.send(call.reply_to, call.pk)
-    return 1
+    with _others_go_on("call", call.pk):
+        if lifecycle.end_call(call.job_id, call.pk, outcome, claim=call.claim):
+            replies.send(call.reply_to, call.pk)
+            return 1
+    return 0
+
+
+@contextmanager
+def _others_go_on(kind: str, pk: Any) -> Iterator[None]:
+    """Leave a row alone that the database refuses to have changed: one damaged row must not stop all sweeping.
+
+    A database that is away is no row's fault; that ends the run.
+    """
+    try:
+        yield
+    except OperationalError:
+        raise
+    except DatabaseError as error:
+        log.error("%s %s cannot be swept: %s", kind, pk, type(error).__name__)
 
 
 def _mark_callers_of_dead_processes() -> int:
@@ -215,21 +233,20 @@ def _mark_callers_of_dead_processes() -> int:
         # What ended well before it died was answered; in between, a repeat of the request gets the same answer.
         began = process.seen_at - timedelta(seconds=settings.CALL_WAIT_MAX_S)
         with transaction.atomic():
-            waited_for = (
-                _locked_for_us()
-                .filter(
-                    # Ids are in the order of time: with a minute for clocks that differ, this finds them by the key.
-                    pk__gte=first_id_at(began - timedelta(minutes=1)),
-                    created_at__gt=began,
-                    reply_to=process.name,
-                    unanswered_at__isnull=True,
-                )
-                .exclude(ended_at__lt=process.seen_at - timedelta(seconds=replies.HEARTBEAT_S))
-                .order_by("pk")
-                .values_list("pk", flat=True)
+            waited_for = Call.objects.filter(
+                # Ids are in the order of time: with a minute for clocks that differ, this finds them by the key.
+                pk__gte=first_id_at(began - timedelta(minutes=1)),
+                created_at__gt=began,
+                reply_to=process.name,
+                unanswered_at__isnull=True,
+            ).exclude(ended_at__lt=process.seen_at - timedelta(seconds=replies.HEARTBEAT_S))
+            ids = (
+                waited_for.select_for_update(skip_locked=is_postgresql()).order_by("pk").values_list("pk", flat=True)
             )
-            marked += Call.objects.filter(pk__in=list(waited_for)).update(unanswered_at=Now())
-            process.delete()
+            marked += Call.objects.filter(pk__in=list(ids)).update(unanswered_at=Now())
+            # One that was locked just then, by its worker's settlement, is for the next run.
+            if not waited_for.exists():
+                process.delete()
     return marked
 
 
@@ -242,7 +259,7 @@ def _close_abandoned_jobs() -> int:
     )
     closed = 0
     for job_id in list(stale.order_by("active_at").values_list("pk", flat=True)[:BATCH]):
-        with transaction.atomic():
+        with _others_go_on("job", job_id), transaction.atomic():
             job = lifecycle.lock_job(job_id)
             if job.is_closed or job.open_calls or not stale.filter(pk=job_id).exists():
                 continue
@@ -267,7 +284,7 @@ def _release_orphaned_holds() -> int:
         state=Hold.State.OPEN, opened_at__lt=clock.from_now(-2 * settings.JOB_ABANDONED_AFTER_H * 3600)
     )
     for hold in old.order_by("opened_at")[:BATCH]:
-        with transaction.atomic():
+        with _others_go_on("hold", hold.pk), transaction.atomic():
             job_id = parse_uuid(hold.job)
             job = Job.objects.select_for_update().filter(pk=job_id).first() if job_id else None
             if job is not None and job.charge_state not in (Job.ChargeState.CHARGED, Job.ChargeState.FREE):
