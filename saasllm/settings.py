@@ -9,7 +9,6 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
-from kombu.entity import Queue
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -287,11 +286,6 @@ CELERY_BROKER_URL = REDIS_URL or "memory://localhost/"
 if REDIS_URL:
     CELERY_BROKER_TRANSPORT = "apps.jobs.broker:Transport"
 CELERY_TASK_DEFAULT_QUEUE = f"{REDIS_PREFIX}.calls"
-# Sweeps have a queue of their own, so that a small worker (-Q saasllm.sweep) can run them while every thread of the
-# others waits for a slow model. A worker without -Q serves both.
-SWEEP_QUEUE = f"{REDIS_PREFIX}.sweep"
-CELERY_TASK_QUEUES = [Queue(name) for name in (CELERY_TASK_DEFAULT_QUEUE, SWEEP_QUEUE)]  # type: ignore[no-untyped-call]
-CELERY_TASK_ROUTES = {"jobs.sweep": {"queue": SWEEP_QUEUE}, "credits.verify": {"queue": SWEEP_QUEUE}}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = False
 CELERY_TASK_ACKS_LATE = True

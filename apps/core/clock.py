@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection
-from django.db.models import DateTimeField, ExpressionWrapper, F
+from django.db.models import DateTimeField, ExpressionWrapper
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -30,11 +30,6 @@ def from_now(seconds: float) -> Combinable:
     if seconds == 0:
         return Now()
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
-
-
-def before_column(column: str, seconds: float) -> Combinable:
-    """An expression for a column's instant plus `seconds`."""
-    return ExpressionWrapper(F(column) + timedelta(seconds=seconds), output_field=DateTimeField())
 
 
 def iso(instant: datetime | None) -> str | None:

@@ -67,6 +67,9 @@ def run_forever() -> None:
             run()
         except (DatabaseError, InterfaceError) as error:
             log.warning("sweep failed: %s", type(error).__name__)
+        except Exception:
+            # A defect met by one run must not end all of them.
+            log.exception("sweep failed")
         finally:
             release_connection()
         pause.wait(settings.SWEEP_EVERY_S)

@@ -2,16 +2,10 @@
 
 from celery import shared_task
 
-from apps.jobs import execution, sweeper
+from apps.jobs import execution
 
 
 @shared_task(name="jobs.run_call", acks_late=True, reject_on_worker_lost=True, ignore_result=True)
 def run_call(call_id: str) -> None:
     """Make one call, if it is still to be made."""
     execution.run_call(call_id)
-
-
-@shared_task(name="jobs.sweep", ignore_result=True)
-def sweep() -> None:
-    """Resume, take over, expire and clean up what is due."""
-    sweeper.run()

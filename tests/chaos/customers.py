@@ -103,7 +103,7 @@ class Customers:
     def run(self, jobs: list[PlannedJob], *, clients: int, until: float) -> bool:
         """Do all jobs. Whether they were done by that instant of the monotonic clock."""
         with ThreadPoolExecutor(max_workers=clients, thread_name_prefix="client") as pool:
-            done = [pool.submit(self._do, job) for job in jobs]
+            done = [pool.submit(self._do_or_end_all, job) for job in jobs]
             for future in done:
                 while not future.done() and time.monotonic() < until:
                     self._is_over.wait(0.05)
@@ -118,6 +118,14 @@ class Customers:
         call = PlannedCall(f"Slow question {next(self._extra)}", SLOW_MODEL)
         job = PlannedJob(next(self._extra), 0, next(iter(self._customers)), [call], is_one_request=True)
         self._call(job, call, 0, None, random.Random(job.number))
+
+    def _do_or_end_all(self, job: PlannedJob) -> None:
+        try:
+            self._do(job)
+        except BaseException:
+            # Without this one's progress the others would wait for their turn until time is up.
+            self._is_over.set()
+            raise
 
     def _do(self, job: PlannedJob) -> None:
         while not self._may_begin(job.progress):

@@ -28,13 +28,6 @@ def test_database_s_instant_knows_its_zone(db: None):
     assert clock.db_now().utcoffset() == timedelta(0)
 
 
-def test_column_plus_seconds_is_compared_by_the_database(db: None):
-    Process.objects.create(name="p", kind="web", started_at=clock.from_now(-100), seen_at=clock.from_now(-40))
-
-    assert Process.objects.filter(seen_at__gt=clock.before_column("started_at", 50)).exists()
-    assert not Process.objects.filter(seen_at__gt=clock.before_column("started_at", 70)).exists()
-
-
 @pytest.mark.parametrize(
     ("instant", "text"),
     [

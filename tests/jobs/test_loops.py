@@ -66,6 +66,19 @@ def test_sweeper_goes_on(
     assert caplog.messages == [f"sweep failed: {type(error).__name__}"]
 
 
+def test_defect_of_one_sweep_is_told_and_the_next_is_made(
+    rounds: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    sweep = Failing(ZeroDivisionError())
+    monkeypatch.setattr(sweeper, "run", sweep)
+
+    with caplog.at_level(logging.WARNING, logger="saasllm"):
+        rounds(sweeper.run_forever, 2)
+
+    assert sweep.times == 3
+    assert caplog.records[0].exc_info is not None
+
+
 @pytest.mark.parametrize("error", [OperationalError("away"), InterfaceError("connection already closed")])
 def test_leases_are_renewed_again(rounds: Any, monkeypatch: pytest.MonkeyPatch, error: Exception):
     renew = Failing(error)
