@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from django.db import connection, models
-from django.db.models import Field, QuerySet
+from django.db.models import BooleanField, F, Field, ForeignKey, Func, QuerySet
 from django.db.models.expressions import Expression
 from django.db.models.query import get_related_populators  # type: ignore[attr-defined]
 from django.db.models.sql import InsertQuery, UpdateQuery
@@ -38,6 +38,42 @@ def param(name: str, model: type[models.Model], field: str | None = None) -> Par
     return Param(name, found)
 
 
+class _GivenList(Field):  # type: ignore[type-arg]
+    """A list as it is: the driver makes an array of it."""
+
+
+def any_of(column: str, name: str) -> Func:
+    """The condition that `column` is one of a list, which is one parameter however long it is. PostgreSQL's alone."""
+    return Func(
+        F(column),
+        Param(name, _GivenList()),
+        template="%(expressions)s)",
+        arg_joiner=" = ANY(",
+        output_field=BooleanField(),
+    )
+
+
+_UNCHANGED = frozenset(("CharField", "TextField", "BooleanField", "DateTimeField", "DurationField"))
+
+
+def _preparer(field: "Field[Any, Any]") -> Callable[[Any], Any]:
+    """What `field` does to a value on its way to the database, without asking at each value what that is.
+
+    For the kinds of column that the call path writes most; on SQLite and for others, the field itself is asked.
+    """
+    while isinstance(field, ForeignKey):
+        field = field.target_field
+    if connection.vendor == "postgresql":
+        kind = field.get_internal_type()
+        if isinstance(field, _GivenList) or kind in _UNCHANGED:
+            return lambda value: value
+        of_width = connection.ops.integerfield_type_map.get(kind)  # type: ignore[attr-defined]
+        if of_width is not None:
+            # One type a column, whatever the value: else each size of number would be a statement of its own.
+            return lambda value: value if value is None else of_width(value)
+    return lambda value: field.get_db_prep_save(value, connection)
+
+
 class _Statement:
     """SQL and where its parameters go, compiled once a process."""
 
@@ -56,12 +92,12 @@ class _Statement:
                 if self._sql is None:
                     sql, parameters = self._compile()
                     self._places = [
-                        (given.name, given.output_field) if isinstance(given, Param) else ("", given)
+                        (given.name, _preparer(given.output_field)) if isinstance(given, Param) else ("", given)
                         for given in parameters
                     ]
                     self._sql = sql
         return self._sql, [
-            place.get_db_prep_save(values[name], connection) if name else place for name, place in self._places
+            place(values[name]) if name else place for name, place in self._places
         ]
 
 

@@ -1,0 +1,83 @@
+"""What several threads want at the same moment, done for all of them by one: one round trip, one commit.
+
+Without a thread of its own: who comes first does what is there when it begins, those who come meanwhile are the next
+group. A thread that is alone waits for nobody, and the busier the process the larger the groups. The idea is flat
+combining (Hendler, Incze, Shavit, Tzafrir 2010).
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+class _Wish(Generic[Given, Result]):
+    __slots__ = ("given", "is_done", "must_do_alone", "result", "wake")
+
+    def __init__(self, given: Given) -> None:
+        self.given = given
+        self.result: Any = None
+        self.is_done = False
+        self.must_do_alone = False
+        # A lock taken at once is the cheapest thing to wait for.
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
+class Combiner(Generic[Given, Result]):
+    """Calls `do` with what up to `most` threads gave, and gives each its own result, in the same order.
+
+    When `do` raises for a group, each of its threads does its own part alone, so that one bad wish fails nobody
+    else's; `do` must therefore leave nothing behind when it raises.
+    """
+
+    def __init__(self, do: Callable[[Sequence[Given]], Sequence[Result]], *, most: int) -> None:
+        self._do = do
+        self._most = most
+        self._mutex = threading.Lock()
+        self._waiting: deque[_Wish[Given, Result]] = deque()
+        self._is_busy = False
+
+    def __call__(self, given: Given) -> Result:
+        """The result of `given`. Raises: what `do` raises for it alone."""
+        wish: _Wish[Given, Result] = _Wish(given)
+        with self._mutex:
+            self._waiting.append(wish)
+            leads = not self._is_busy
+            self._is_busy = True
+        if not leads:
+            wish.wake.acquire()
+        if not wish.is_done:
+            self._lead()
+        if wish.must_do_alone:
+            return self._do([given])[0]
+        result: Result = wish.result
+        return result
+
+    def _lead(self) -> None:
+        """Do the group whose first one this thread's is, then let the next group's first one lead."""
+        with self._mutex:
+            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+        try:
+            results = self._do([wish.given for wish in group])
+            for wish, result in zip(group, results, strict=True):
+                wish.result = result
+        except BaseException:
+            for wish in group:
+                wish.must_do_alone = True
+            if len(group) == 1:
+                # It was alone.
+                raise
+        finally:
+            with self._mutex:
+                following = self._waiting[0] if self._waiting else None
+                self._is_busy = following is not None
+            for wish in group:
+                wish.is_done = True
+            for wish in group[1:]:
+                wish.wake.release()
+            if following is not None:
+                following.wake.release()
