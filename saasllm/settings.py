@@ -72,6 +72,7 @@ CALL_WAIT_MAX_S = env.float("CALL_WAIT_MAX_S", default=600.0)
 CALL_DEADLINE_S = env.float("CALL_DEADLINE_S", default=600.0)
 CALL_LEASE_S = env.float("CALL_LEASE_S", default=15.0)
 CALL_MAX_CLAIMS = env.int("CALL_MAX_CLAIMS", default=5)
+WORKER_CALLS_MAX = env.int("WORKER_CALLS_MAX", default=256)
 CALLS_PER_JOB_MAX = env.int("CALLS_PER_JOB_MAX", default=1000)
 # An unclaimed call is published again after this long, then after twice, four times … that, up to a minute.
 REPUBLISH_AFTER_S = env.float("REPUBLISH_AFTER_S", default=3.0)

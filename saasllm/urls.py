@@ -7,10 +7,11 @@ from django.views.generic import RedirectView
 from apps.api import health
 
 urlpatterns = [
+    # First, since a path is compared with one after the other.
+    path("api/", include("apps.api.urls")),
     path("health", health.health),
     path("livez", health.health),
     path("readyz", health.ready),
-    path("api/", include("apps.api.urls")),
     path("admin/", admin.site.urls),
     # Slashes are not appended for the API's sake; people type this one without.
     path("admin", RedirectView.as_view(url="/admin/")),

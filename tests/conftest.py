@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import connection, transaction
 
+from apps.catalog import services as catalog
 from apps.core import append_only
 from apps.virtual_keys import services as virtual_keys
 from tests import make
@@ -29,8 +30,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _fresh_process_state() -> Iterator[None]:
     """Nothing cached in the process outlives a test."""
     virtual_keys.forget_cached()
+    catalog.forget_cached()
     yield
     virtual_keys.forget_cached()
+    catalog.forget_cached()
 
 
 @pytest.fixture(autouse=True, scope="session")

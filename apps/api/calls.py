@@ -111,6 +111,7 @@ class CallView(KeyView):
     """Admits a call and waits for it, within the places this process has for waiting callers."""
 
     starts_work = True
+    shows_job = False
 
     def request_of(self, body: CallInput, request: Request, **more: Any) -> services.CallRequest:
         return services.CallRequest(
@@ -124,7 +125,7 @@ class CallView(KeyView):
 
     def wait(self, submitted: services.Submitted, wait_s: float) -> Call:
         """The call once it has ended. Raises: CallStillRunning, or the call's own failure."""
-        publish = (lambda: dispatch.publish([submitted.call_id])) if submitted.is_new else None
+        publish = (lambda: dispatch.publish_new(submitted.call_id)) if submitted.is_new else None
         ends_at = time.monotonic() + wait_s
         left_s = wait_s
         while True:
@@ -142,7 +143,10 @@ class CallView(KeyView):
         """The call as it is now. A caller who must be sent away because the database is gone is remembered."""
         job_id, call_id = str(submitted.job_id), str(submitted.call_id)
         try:
-            return patiently(lambda: services.find_call(self.principal.team, job_id, call_id), until=until)
+            return patiently(
+                lambda: services.find_answered(self.principal.team, job_id, call_id, with_job=self.shows_job),
+                until=until,
+            )
         except (DatabaseError, InterfaceError):
             replies.mailbox().owe(call_id)
             raise
@@ -172,6 +176,8 @@ class LlmCall(CallView):
 
 class CreateAndCall(CallView):
     """POST /api/jobs/create-and-call"""
+
+    shows_job = True
 
     def post(self, request: Request) -> Response:
         body = parse(CreateAndCallInput, request)

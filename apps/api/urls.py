@@ -24,8 +24,17 @@ def _split(path: str) -> list[str]:
     return parts[:-1]
 
 
-# Words before ids: they are reserved, so that no team or organization can be called like a route.
+# Words before ids: they are reserved, so that no team or organization can be called like a route. The call path comes
+# first, since a path is compared with one pattern after the other.
 urlpatterns = [
+    route("jobs/create", jobs.CreateJob),
+    route("jobs/create-and-call", calls.CreateAndCall),
+    route("jobs/{job_id}", jobs.OneJob),
+    route("jobs/{job_id}/llm-call", calls.LlmCall),
+    route("jobs/{job_id}/complete", jobs.CompleteJob),
+    route("jobs/{job_id}/metadata", jobs.JobMetadata),
+    route("jobs/{job_id}/costs", jobs.JobCosts),
+    route("jobs/{job_id}/calls/{call_id}", calls.OneCall),
     route("organizations", organizations.OrganizationList),
     route("organizations/create", organizations.CreateOrganization),
     route("organizations/{organization_id}", organizations.OneOrganization),
@@ -54,12 +63,4 @@ urlpatterns = [
     route("credits/teams/{team_id}/check", credits.CheckCredits),
     route("credits/teams/{team_id}/budget-mode", credits.TeamBudgetMode),
     route("credits/teams/{team_id}/conversion-rates", credits.ConversionRates),
-    route("jobs/create", jobs.CreateJob),
-    route("jobs/create-and-call", calls.CreateAndCall),
-    route("jobs/{job_id}", jobs.OneJob),
-    route("jobs/{job_id}/llm-call", calls.LlmCall),
-    route("jobs/{job_id}/complete", jobs.CompleteJob),
-    route("jobs/{job_id}/metadata", jobs.JobMetadata),
-    route("jobs/{job_id}/costs", jobs.JobCosts),
-    route("jobs/{job_id}/calls/{call_id}", calls.OneCall),
 ]

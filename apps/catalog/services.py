@@ -11,7 +11,11 @@ from apps.catalog.models import ModelAlias, TeamAlias, TeamDefaultModel
 from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.prepared import Select, param
+from apps.core.short_cache import ShortCache
 from apps.teams.models import Team
+
+# A change of models or prices reaches every process's admissions within this time.
+CACHE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,19 @@ def resolve(team: Team, asked: str | None, *, only: tuple[str, ...] = ()) -> Res
         output_nanousd_per_mtok=alias.output_nanousd_per_mtok,
         max_output_tokens=alias.max_output_tokens,
     )
+
+
+_cache: ShortCache[ResolvedModel] = ShortCache(seconds=CACHE_S)
+
+
+def resolve_cached(team: Team, asked: str | None, *, only: tuple[str, ...] = ()) -> ResolvedModel:
+    """`resolve`, as it was at most CACHE_S ago in this process."""
+    return _cache.get((team.pk, asked, only), lambda: resolve(team, asked, only=only))
+
+
+def forget_cached() -> None:
+    """Empty this process's cache: after a change made here (by a signal of the models), and between tests."""
+    _cache.clear()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from apps.core.db import release_connection
+
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -32,6 +34,9 @@ class Combiner(Generic[Given, Result]):
 
     When `do` raises for a group, each of its threads does its own part alone, so that one bad wish fails nobody
     else's; `do` must therefore leave nothing behind when it raises.
+
+    A thread that waits gives its database connection back first: those who wait must not have what the one that
+    works for them needs. So never inside a transaction.
     """
 
     def __init__(self, do: Callable[[Sequence[Given]], Sequence[Result]], *, most: int) -> None:
@@ -49,6 +54,7 @@ class Combiner(Generic[Given, Result]):
             leads = not self._is_busy
             self._is_busy = True
         if not leads:
+            release_connection()
             wish.wake.acquire()
         if not wish.is_done:
             self._lead()

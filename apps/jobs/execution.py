@@ -6,8 +6,11 @@ A claim's number fences: who lost its lease settles nothing. See docs/architectu
 import logging
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -15,9 +18,11 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, transaction
 from django.db.models.functions import Now
 
-from apps.core.db import release_connection
+from apps.core.combining import Combiner
+from apps.core.db import is_postgresql, release_connection
+from apps.core.ids import parse_uuid
 from apps.credits.pricing import token_cost_nanousd
-from apps.jobs import bounds, leases, lifecycle, replies, statements
+from apps.jobs import bounds, crew, leases, lifecycle, replies, statements
 from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError
 from apps.jobs.gateway.routes import gateway_for
 from apps.jobs.lifecycle import Outcome
@@ -38,19 +43,82 @@ class Claimed:
     seconds_left: float
 
 
+def run_calls(call_ids: Sequence[str]) -> int:
+    """Make those of these calls that are still to be made, at the same time. Returns how many were ours.
+
+    Within WORKER_CALLS_MAX: what is beyond waits here, unclaimed, so that the sweeper can announce it to another
+    worker.
+    """
+    ours = crew.of_this_process()
+    if len(call_ids) == 1:
+        # The usual message, and this thread is as good as any.
+        ours.take(1)
+        with ours.place():
+            return 1 if run_call(call_ids[0]) else 0
+    futures: list[Future[None]] = []
+    waiting = list(call_ids)
+    while waiting:
+        taken = ours.take(len(waiting))
+        claimed: list[Claimed] = []
+        try:
+            claimed = _claim_together(waiting[:taken])
+        finally:
+            ours.give_back(taken - len(claimed))
+        waiting = waiting[taken:]
+        futures += [ours.run(_make, one) for one in claimed]
+    for future in futures:
+        future.result()
+    return len(futures)
+
+
 def run_call(call_id: str) -> bool:
     """Make a call if it is still to be made. False when somebody else has it or it has ended."""
-    claimed = claim(call_id)
-    if claimed is None:
-        return False
+    claimed = _claim_together([call_id])
+    for one in claimed:
+        _make(one)
+    return bool(claimed)
+
+
+def _make(claimed: Claimed) -> None:
     call = claimed.call
     with leases.kept(call.pk):
         release_connection()
         started = time.monotonic()
         outcome = _ask(claimed)
         _settle(call, outcome, until=started + claimed.seconds_left)
-    replies.send(call.reply_to, call.pk)
-    return True
+
+
+def _claim_many(messages: Sequence[Sequence[str]]) -> list[list[Claimed]]:
+    """Take what can be taken of the calls of several messages; each message's own are given to it."""
+    ids = [parsed for parsed in map(parse_uuid, dict.fromkeys(chain(*messages))) if parsed is not None]
+    attempts = {call_id: Attempt(call_id=call_id, claim=1, worker=leases.worker_name()) for call_id in ids}
+    ours = statements.claim_many(list(attempts.values()), lease=timedelta(seconds=settings.CALL_LEASE_S))
+    found = {call.pk: call for call in statements.CLAIMED_CALLS.all(ids=ours)} if ours else {}
+    # A message that came twice is the first one's.
+    return [
+        [
+            _claimed(call, attempts[call.pk].pk)
+            for call in (found.pop(parsed, None) for parsed in map(parse_uuid, message) if parsed is not None)
+            if call is not None
+        ]
+        for message in messages
+    ]
+
+
+_claims: Combiner[Sequence[str], list[Claimed]] = Combiner(_claim_many, most=16)
+
+
+def _claim_together(call_ids: Sequence[str]) -> list[Claimed]:
+    """Claim these calls, together with those of other threads. Those claimed before are taken one by one."""
+    claimed = _claims(call_ids) if is_postgresql() else []
+    ours = {str(one.call.pk) for one in claimed}
+    rest = [claim(call_id) for call_id in call_ids if call_id not in ours]
+    return claimed + [one for one in rest if one is not None]
+
+
+def _claimed(call: Call, attempt_id: Any) -> Claimed:
+    asked_at: datetime = getattr(call, "asked_at")  # noqa: B009  (an annotation, unknown to the model)
+    return Claimed(call, attempt_id, max(1.0, (call.deadline_at - asked_at).total_seconds()))
 
 
 def claim(call_id: str) -> Claimed | None:
@@ -77,8 +145,7 @@ def claim(call_id: str) -> Claimed | None:
             transaction.set_rollback(True)
             return None
     call.claim = attempt.claim
-    asked_at: datetime = getattr(call, "asked_at")  # noqa: B009  (an annotation, unknown to the model)
-    return Claimed(call, attempt.pk, max(1.0, (call.deadline_at - asked_at).total_seconds()))
+    return _claimed(call, attempt.pk)
 
 
 def _abandon_earlier(call: Call) -> None:
@@ -200,7 +267,38 @@ def _unsettled(outcome: Outcome) -> Outcome:
     )
 
 
+def _end_many(ends: Sequence[lifecycle.End]) -> list[bool | None]:
+    """End what can be ended together, and tell who waits for it once that is committed."""
+    ended = lifecycle.end_calls(ends)
+    release_connection()
+    replies.send_many([(end.call.reply_to, end.call.pk) for end, is_ours in zip(ends, ended, strict=True) if is_ours])
+    return ended
+
+
+_ends: Combiner[lifecycle.End, bool | None] = Combiner(_end_many, most=64)
+
+
 def _settle(call: Call, outcome: Outcome, *, until: float) -> None:
+    """Record the outcome and tell who waits for it: together with what other threads settle, where that may be.
+
+    Whatever goes wrong then is met alone, where it can be judged.
+    """
+    ended: bool | None = None
+    if is_postgresql():
+        try:
+            ended = _ends(lifecycle.End(call, outcome))
+        except (DatabaseError, InterfaceError) as error:
+            log.info("settling call %s with others failed: %s", call.pk, type(error).__name__)
+            release_connection()
+    if ended is None:
+        _settle_alone(call, outcome, until=until)
+        release_connection()
+        replies.send(call.reply_to, call.pk)
+    elif not ended:
+        log.warning("call %s claim %d: ended by another claim", call.pk, call.claim)
+
+
+def _settle_alone(call: Call, outcome: Outcome, *, until: float) -> None:
     """Record the outcome, trying again while the database refuses: the provider has already been paid.
 
     Ends when it is committed, when another claim holds the call, or at the call's deadline.

@@ -4,6 +4,7 @@ Every move of a call to a terminal state goes through `end_call`; every charge o
 Both run under the job's row lock, so that counting open calls and posting the charge cannot cross.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -58,17 +59,7 @@ def end_call(
         if call is None or not statements.END_CALL.run(
             id=call_id,
             claim=call.claim if claim is None else claim,
-            state=outcome.state,
-            prompt_tokens=outcome.prompt_tokens,
-            completion_tokens=outcome.completion_tokens,
-            provider_cost_nanousd=outcome.cost_nanousd,
-            is_estimated=outcome.is_estimated,
-            latency_ms=outcome.latency_ms,
-            resolved_model=outcome.resolved_model,
-            error_code=outcome.error_code,
-            error_status=outcome.error_status,
-            error_message=outcome.error_message,
-            retry_after_s=outcome.retry_after_s,
+            **_written(outcome),
         ):
             return False
         _count(job, call, outcome)
@@ -85,6 +76,78 @@ def end_call(
             kept_for=timedelta(hours=settings.PAYLOAD_RETENTION_H),
         )
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A call as its worker loaded it under its claim, and how it ended."""
+
+    call: Call
+    outcome: Outcome
+
+
+def end_calls(ends: Sequence[End]) -> list[bool | None]:
+    """`end_call` for several calls in one transaction, on PostgreSQL. None for those left out, to be ended alone.
+
+    Left out is what moves money, so that groups never wait for each other's wallets, and whose job somebody else
+    has locked just now, so that a group waits for nobody.
+    """
+    with transaction.atomic():
+        jobs = {job.pk: job for job in statements.LOCKED_JOBS.all(ids=list({end.call.job_id for end in ends}))}
+        plain = [
+            end for end in ends if (job := jobs.get(end.call.job_id)) is not None and not _moves_money(job, end.call)
+        ]
+        if not plain:
+            return [None] * len(ends)
+        ended = statements.end_many(
+            [_row_of(end) for end in plain], kept_for=timedelta(hours=settings.PAYLOAD_RETENTION_H)
+        )
+        for end in plain:
+            if end.call.pk in ended:
+                _count(jobs[end.call.job_id], end.call, end.outcome)
+        changed = {end.call.job_id for end in plain if end.call.pk in ended}
+        if changed:
+            statements.save_jobs([jobs[job_id] for job_id in changed])
+    are_plain = {end.call.pk for end in plain}
+    return [end.call.pk in ended if end.call.pk in are_plain else None for end in ends]
+
+
+def _moves_money(job: Job, call: Call) -> bool:
+    """Whether the end of this call of a locked job charges, releases or shrinks a hold."""
+    terms = terms_of(job)
+    if job.is_closed:
+        return job.charge_state == ChargeState.PENDING
+    return call.completes_job or (terms is not None and terms.is_metered)
+
+
+def _row_of(end: End) -> dict[str, Any]:
+    attempt = _ended_attempt(end.call, end.outcome)
+    return {
+        "id": end.call.pk,
+        "claim": end.call.claim,
+        **_written(end.outcome),
+        "attempt_state": attempt.state,
+        "cost_nanousd": attempt.cost_nanousd,
+        "raw_usage": attempt.raw_usage,
+        "response": end.outcome.response,
+    }
+
+
+def _written(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as a call's columns."""
+    return {
+        "state": outcome.state,
+        "prompt_tokens": outcome.prompt_tokens,
+        "completion_tokens": outcome.completion_tokens,
+        "provider_cost_nanousd": outcome.cost_nanousd,
+        "is_estimated": outcome.is_estimated,
+        "latency_ms": outcome.latency_ms,
+        "resolved_model": outcome.resolved_model,
+        "error_code": outcome.error_code,
+        "error_status": outcome.error_status,
+        "error_message": outcome.error_message,
+        "retry_after_s": outcome.retry_after_s,
+    }
 
 
 def lock_job(job_id: Any) -> Job:

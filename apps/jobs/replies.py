@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -164,7 +164,8 @@ class Mailbox:
                     for _, messages in client.xread({key: last}, count=500, block=_BLOCK_MS) or []:
                         for message_id, fields in messages:
                             last = message_id
-                            self.notify(fields.get("call", ""))
+                            for call_id in fields.get("calls", "").split():
+                                self.notify(call_id)
                     self._heard_at = time.monotonic()
             except (redis.RedisError, OSError) as error:
                 log.warning("reply stream lost, polling meanwhile: %s", type(error).__name__)
@@ -179,15 +180,21 @@ class _Sender:
         self._client: Any = None
         self._skip_until = 0.0
 
-    def send(self, reply_to: str, call_id: str) -> None:
+    def send(self, told: Sequence[tuple[str, str]]) -> None:
+        """Tell processes, each by name, of calls that have ended: one message a process."""
         if time.monotonic() < self._skip_until:
             return
         if self._client is None:
             self._client = _client(socket_timeout_s=settings.REDIS_TIMEOUT_S)
+        by_process: dict[str, list[str]] = {}
+        for reply_to, call_id in told:
+            by_process.setdefault(reply_to, []).append(call_id)
         try:
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.xadd(_stream_key(reply_to), {"call": call_id}, maxlen=STREAM_MAXLEN, approximate=True)
-            pipeline.expire(_stream_key(reply_to), STREAM_TTL_S)
+            for reply_to, calls in by_process.items():
+                key = _stream_key(reply_to)
+                pipeline.xadd(key, {"calls": " ".join(calls)}, maxlen=STREAM_MAXLEN, approximate=True)
+                pipeline.expire(key, STREAM_TTL_S)
             pipeline.execute()
         except (redis.RedisError, OSError) as error:
             self._skip_until = time.monotonic() + 1.0
@@ -216,13 +223,20 @@ def mailbox() -> Mailbox:
 
 def send(reply_to: str, call_id: Any) -> None:
     """Tell the process that waits for a call that it has ended. Never raises."""
-    if not reply_to:
-        return
-    if reply_to == mailbox().name:
-        mailbox().notify(str(call_id))
-    elif settings.REDIS_URL:
+    send_many([(reply_to, call_id)])
+
+
+def send_many(told: Iterable[tuple[str, Any]]) -> None:
+    """The same for several calls, in one round trip."""
+    elsewhere: list[tuple[str, str]] = []
+    for reply_to, call_id in told:
+        if reply_to == mailbox().name:
+            mailbox().notify(str(call_id))
+        elif reply_to and settings.REDIS_URL:
+            elsewhere.append((reply_to, str(call_id)))
+    if elsewhere:
         sender: _Sender = _of_this_process("sender", _Sender)
-        sender.send(reply_to, str(call_id))
+        sender.send(elsewhere)
 
 
 def _stream_key(process: str) -> str:

@@ -3,9 +3,11 @@
 Each write is one transaction that locks the job first. A refusal rolls everything back and is then recorded.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -15,8 +17,11 @@ from django.db.models.functions import Greatest, Now
 from apps.catalog import services as catalog
 from apps.catalog.services import ResolvedModel
 from apps.core import audit, clock, idempotency
+from apps.core.combining import Combiner
+from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict, InvalidField
 from apps.core.ids import parse_uuid
+from apps.core.prepared import Select
 from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
 from apps.jobs import bounds, lifecycle, statements
@@ -93,6 +98,10 @@ def submit_call(
     parsed = parse_uuid(job_id)
     if parsed is None:
         raise JobNotFound
+    if idempotent is None and is_postgresql():
+        submitted = _submit_together(principal, request, job_id=parsed, wait_s=wait_s, reply_to=reply_to)
+        if submitted is not None:
+            return submitted
     try:
         with transaction.atomic():
             slot = idempotency.claim(idempotent) if idempotent else None
@@ -227,6 +236,31 @@ def find_call(team: Team, job_id: str, call_id: str) -> Call:
     return found
 
 
+def find_answered(team: Team, job_id: str, call_id: str, *, with_job: bool = False) -> Call:
+    """`find_call` for one who waited, in one query with others whose calls have ended just now. With what an answer
+    shows, and its job if asked for. Raises: CallNotFound."""
+    parsed = parse_uuid(call_id)
+    if parsed is None or not is_postgresql():
+        return find_call(team, job_id, call_id)
+    found = (_answers_with_jobs if with_job else _answers)(parsed)
+    # The query is by id alone, so what it found is held against the team here.
+    if found is None or found.team_id != team.pk or str(found.job_id) != str(job_id):
+        raise CallNotFound
+    return found
+
+
+def _by_id(statement: Select[Call]) -> Callable[[Sequence[UUID]], list[Call | None]]:
+    def found(ids: Sequence[UUID]) -> list[Call | None]:
+        calls = {call.pk: call for call in statement.all(ids=list(ids))}
+        return [calls.get(call_id) for call_id in ids]
+
+    return found
+
+
+_answers: Combiner[UUID, Call | None] = Combiner(_by_id(statements.ANSWERS), most=64)
+_answers_with_jobs: Combiner[UUID, Call | None] = Combiner(_by_id(statements.ANSWERS_WITH_JOBS), most=64)
+
+
 def mark_unanswered(call_id: Any) -> None:
     """The caller was sent away before its call ended: the same request within the window gets this one."""
     Call.objects.filter(pk=call_id, unanswered_at__isnull=True).update(unanswered_at=Now())
@@ -309,21 +343,57 @@ def _admit(
         raise JobClosed(f"Job is already {job.wire_status}")
     if job.total_calls >= settings.CALLS_PER_JOB_MAX:
         raise TooManyCalls(f"A job may have {settings.CALLS_PER_JOB_MAX} calls. Open another job.")
-    call_metadata = b""
-    if request.call_metadata:
-        call_metadata = orjson.dumps(request.call_metadata)
-        require_metadata_fits(
-            "call_metadata",
-            {**job.metadata, **request.call_metadata},
-            already_bytes=job.pending_metadata_bytes,
-        )
-    model = catalog.resolve(job.team, request.model, only=principal.models_allowed)
+    call_metadata = _call_metadata(job, request)
+    model = catalog.resolve_cached(job.team, request.model, only=principal.models_allowed)
     terms = lifecycle.terms_of(job)
     if terms is None:
         terms = pricing.terms_of(pricing.card_in_force(job.team, job.job_type))
         job.terms = {name: getattr(terms, name) for name in terms.__slots__}
     bound = bounds.of_call(request.body, model)
     _hold(job, terms, model, bound)
+    call, payload = _entered(
+        job, request, terms, model, bound, call_metadata, reply_to=reply_to, completes_job=completes_job
+    )
+    statements.admit(
+        job,
+        call,
+        payload,
+        deadline_in=timedelta(seconds=settings.CALL_DEADLINE_S),
+        wait_in=timedelta(seconds=_taken_within_s(wait_s)),
+        publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
+    )
+    return call
+
+
+def _taken_within_s(wait_s: float) -> float:
+    """A little longer than the caller waits, so that an answer at the last moment is not thrown away."""
+    return wait_s + 2
+
+
+def _call_metadata(job: Job, request: CallRequest) -> bytes:
+    """The call's metadata as JSON, nothing without any. Raises: InvalidField past what a job may have."""
+    if not request.call_metadata:
+        return b""
+    require_metadata_fits(
+        "call_metadata",
+        {**job.metadata, **request.call_metadata},
+        already_bytes=job.pending_metadata_bytes,
+    )
+    return orjson.dumps(request.call_metadata)
+
+
+def _entered(
+    job: Job,
+    request: CallRequest,
+    terms: pricing.Terms,
+    model: ResolvedModel,
+    bound: bounds.Bound,
+    call_metadata: bytes,
+    *,
+    reply_to: str,
+    completes_job: bool,
+) -> tuple[Call, CallPayload]:
+    """A call that may be made, counted on its job; nothing of it is written yet."""
     job.status = Job.Status.IN_PROGRESS if job.status == Job.Status.PENDING else job.status
     job.started_at = job.started_at or clock.now()
     job.open_calls += 1
@@ -357,16 +427,96 @@ def _admit(
     payload = CallPayload(
         call=call, request=orjson.dumps(request.body).decode(), call_metadata=call_metadata.decode()
     )
-    statements.admit(
-        job,
-        call,
-        payload,
-        deadline_in=timedelta(seconds=settings.CALL_DEADLINE_S),
-        # A little longer than the caller waits, so that an answer at the last moment is not thrown away.
-        wait_in=timedelta(seconds=wait_s + 2),
-        publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
+    return call, payload
+
+
+# --- Admission of several calls in one transaction ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A call into an open job, as far as it can be looked at before the job is locked."""
+
+    principal: Principal
+    job_id: UUID
+    request: CallRequest
+    model: ResolvedModel
+    bound: bounds.Bound
+    wait_s: float
+    reply_to: str
+
+
+def _submit_together(
+    principal: Principal, request: CallRequest, *, job_id: UUID, wait_s: float, reply_to: str
+) -> Submitted | None:
+    """Admit a call in one transaction with those that other threads submit at this moment, when nothing is to be
+    refused and no credit to be held. Else None, and nothing is written: `submit_call` then sees to it alone.
+    """
+    try:
+        model = catalog.resolve_cached(principal.team, request.model, only=principal.models_allowed)
+    except DomainError:
+        return None
+    bound = bounds.of_call(request.body, model)
+    return _admissions(_Wish(principal, job_id, request, model, bound, wait_s, reply_to))
+
+
+def _admit_many(wishes: Sequence[_Wish]) -> list[Submitted | None]:
+    admitted: dict[int, tuple[Call, CallPayload, float]] = {}
+    with transaction.atomic():
+        # One that somebody has locked just now is not waited for: it would hold up all others.
+        jobs = {
+            job.pk: job for job in statements.LOCKED_JOBS_AND_TEAMS.all(ids=list({wish.job_id for wish in wishes}))
+        }
+        asked_again = {
+            call.fingerprint
+            for call in statements.UNANSWERED_FINGERPRINTS.all(
+                teams=list({wish.principal.team.pk for wish in wishes}),
+                fingerprints=[wish.request.fingerprint for wish in wishes],
+                since=-_attach_window(),
+            )
+        }
+        for place, wish in enumerate(wishes):
+            job = jobs.get(wish.job_id)
+            if job is None or job.team_id != wish.principal.team.pk or wish.request.fingerprint in asked_again:
+                continue
+            entered = _entered_plainly(job, wish)
+            if entered is not None:
+                admitted[place] = (*entered, _taken_within_s(wish.wait_s))
+        if admitted:
+            statements.admit_many(
+                {call.job_id: call.job for call, _, _ in admitted.values()}.values(),
+                admitted.values(),
+                deadline_in=timedelta(seconds=settings.CALL_DEADLINE_S),
+                publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
+            )
+    return [
+        Submitted(wish.job_id, admitted[place][0].pk, is_new=True) if place in admitted else None
+        for place, wish in enumerate(wishes)
+    ]
+
+
+_admissions: Combiner[_Wish, Submitted | None] = Combiner(_admit_many, most=32)
+
+
+def _entered_plainly(job: Job, wish: _Wish) -> tuple[Call, CallPayload] | None:
+    """The call entered into its locked job, if that needs no decision: a flat job under way that has its hold."""
+    terms = lifecycle.terms_of(job)
+    if (
+        job.status != Job.Status.IN_PROGRESS
+        or terms is None
+        or terms.is_metered
+        or (job.held_micros == 0 and terms.price_micros > 0)
+        or job.total_calls >= settings.CALLS_PER_JOB_MAX
+    ):
+        return None
+    try:
+        require_active(job.team.status, job.team.organization.status)
+        call_metadata = _call_metadata(job, wish.request)
+    except DomainError:
+        return None
+    return _entered(
+        job, wish.request, terms, wish.model, wish.bound, call_metadata, reply_to=wish.reply_to, completes_job=False
     )
-    return call
 
 
 def _hold(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: bounds.Bound) -> None:

@@ -1,13 +1,15 @@
 """The statements of the call path, compiled once (`core.prepared`). Nothing is decided here."""
 
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Subquery
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from apps.core import clock
-from apps.core.prepared import Insert, Param, Select, Together, Update, attributes, columns, param
+from apps.core.prepared import Insert, Param, Rows, Select, Together, Update, any_of, attributes, columns, param
 from apps.jobs.models import Attempt, Call, CallPayload, Job
 from apps.teams.models import Team
 
@@ -176,6 +178,68 @@ def admit(job: Job, call: Call, payload: CallPayload, **instants: timedelta) -> 
     )
 
 
+# The same for many calls at once, on PostgreSQL: into jobs that exist and that nobody else has locked just now.
+LOCKED_JOBS_AND_TEAMS: Select[Job] = Select(
+    lambda: (
+        Job.objects.select_for_update(of=("self",), skip_locked=True)
+        .select_related("team__organization")
+        .filter(any_of("pk", "ids"))
+        .order_by("pk")
+    )
+)
+UNANSWERED_FINGERPRINTS: Select[Call] = Select(
+    lambda: Call.objects.filter(
+        any_of("team", "teams"), any_of("fingerprint", "fingerprints"), unanswered_at__gt=_in("since")
+    ).only("id", "fingerprint")
+)
+_ADMIT_MANY = Rows(
+    Call,
+    _CALL_COLUMNS,
+    """
+    WITH given AS ({rows}),
+    calls AS (
+        INSERT INTO jobs_call ({columns}, deadline_at, wait_until, next_publish_at)
+        SELECT {columns}, CURRENT_TIMESTAMP + %s, CURRENT_TIMESTAMP + make_interval(secs => given.wait_s),
+            CURRENT_TIMESTAMP + %s
+        FROM given
+    )
+    INSERT INTO jobs_callpayload (call_id, request, response, call_metadata)
+    SELECT id, request, '', call_metadata FROM given
+    """,
+    more={"request": "text", "call_metadata": "text", "wait_s": "double precision"},
+)
+_COUNT_ADMITTED_MANY = Rows(
+    Job,
+    ("id", *_ADMITTED),
+    """
+    WITH given AS ({rows})
+    UPDATE jobs_job SET {assignments}, active_at = CURRENT_TIMESTAMP FROM given WHERE jobs_job.id = given.id
+    """,
+    keys=("id",),
+)
+
+
+def admit_many(
+    jobs: Iterable[Job], admitted: Iterable[tuple[Call, CallPayload, float]], *, deadline_in: timedelta,
+    publish_in: timedelta,
+) -> None:  # fmt: skip
+    """`admit` for several calls, each with the seconds that it may wait to be taken, and their locked jobs."""
+    _ADMIT_MANY.run(
+        [
+            {
+                **attributes(call, _CALL_COLUMNS),
+                "request": payload.request,
+                "call_metadata": payload.call_metadata,
+                "wait_s": wait_s,
+            }
+            for call, payload, wait_s in admitted
+        ],
+        deadline_in,
+        publish_in,
+    )
+    _COUNT_ADMITTED_MANY.run([{"id": job.pk, **attributes(job, _ADMITTED)} for job in jobs])
+
+
 # --- Execution ---------------------------------------------------------------------------------------------
 
 CLAIMABLE_CALL: Select[Call] = Select(
@@ -225,6 +289,48 @@ def claim(call: Call, attempt: Attempt, *, lease: timedelta) -> bool:
     return (
         _CLAIM.run(columns, {"id": call.pk, "claim": call.claim, "claimed_by": attempt.worker, "lease": lease}) == 1
     )
+
+
+# The same for many calls at once, on PostgreSQL. Only calls that nobody claimed before: what an earlier claim may
+# have cost is counted on the job, which one call at a time does. A call that is locked is another's to make.
+_CLAIM_MANY = Rows(
+    Attempt,
+    ("call", "id"),
+    """
+    WITH given AS ({rows}),
+    free AS (
+        SELECT jobs_call.id FROM jobs_call JOIN given ON given.call_id = jobs_call.id
+        WHERE state = 'queued' AND claim = 0 AND deadline_at > CURRENT_TIMESTAMP
+        ORDER BY jobs_call.id FOR UPDATE OF jobs_call SKIP LOCKED
+    ),
+    ours AS (
+        UPDATE jobs_call SET state = 'running', claim = 1, claimed_by = %s, started_at = CURRENT_TIMESTAMP,
+            lease_until = CURRENT_TIMESTAMP + %s
+        FROM free WHERE jobs_call.id = free.id
+        RETURNING jobs_call.id, route, provider_model
+    )
+    INSERT INTO jobs_attempt (id, call_id, claim, state, route, provider_model, worker, prompt_tokens,
+        completion_tokens, cost_nanousd, is_estimated, raw_usage, error_code)
+    SELECT given.id, ours.id, 1, 'running', route, provider_model, %s, 0, 0, 0, false, '', ''
+    FROM ours JOIN given ON given.call_id = ours.id
+    RETURNING call_id
+    """,
+)
+CLAIMED_CALLS: Select[Call] = Select(
+    lambda: (
+        Call.objects.filter(any_of("pk", "ids"))
+        .select_related("payload", "team")
+        .annotate(asked_at=Now())
+        .defer("created_at", "started_at", "ended_at", "wait_until", "next_publish_at", "unanswered_at")
+    )
+)
+
+
+def claim_many(attempts: Sequence[Attempt], *, lease: timedelta) -> list[Any]:
+    """Take those of these calls that are queued and were never claimed, and write their attempts. Their ids."""
+    worker = attempts[0].worker
+    rows = _CLAIM_MANY.run([{"call": row.call_id, "id": row.pk} for row in attempts], worker, lease, worker)
+    return [row[0] for row in rows]
 
 
 # --- The end of a call -------------------------------------------------------------------------------------
@@ -319,6 +425,66 @@ _SAVE_JOB = Update(
 _END = Together(_END_ATTEMPT, _KEEP_ANSWER, _SAVE_JOB)
 
 
+# Without those that somebody else has locked just now.
+LOCKED_JOBS: Select[Job] = Select(
+    lambda: (
+        Job.objects.select_for_update(of=("self",), skip_locked=True)
+        .select_related("team")
+        .filter(any_of("pk", "ids"))
+        .order_by("pk")
+    )
+)
+
+# The ends of many calls at once, on PostgreSQL; their jobs are locked, and are written apart.
+_END_MANY = Rows(
+    Call,
+    ("id", "claim", *_OUTCOME),
+    """
+    WITH given AS ({rows}),
+    ended AS (
+        UPDATE jobs_call SET {assignments}, ended_at = CURRENT_TIMESTAMP, lease_until = NULL
+        FROM given
+        WHERE jobs_call.id = given.id AND jobs_call.claim = given.claim AND jobs_call.state IN ('queued', 'running')
+        RETURNING jobs_call.id
+    ),
+    tried AS (
+        UPDATE jobs_attempt SET state = given.attempt_state, prompt_tokens = given.prompt_tokens,
+            completion_tokens = given.completion_tokens, cost_nanousd = given.cost_nanousd,
+            is_estimated = given.is_estimated, raw_usage = given.raw_usage, latency_ms = given.latency_ms,
+            error_code = given.error_code, ended_at = CURRENT_TIMESTAMP
+        FROM given JOIN ended USING (id)
+        WHERE jobs_attempt.call_id = given.id AND jobs_attempt.claim = given.claim
+    ),
+    kept AS (
+        UPDATE jobs_callpayload SET response = given.response, expires_at = CURRENT_TIMESTAMP + %s
+        FROM given JOIN ended USING (id) WHERE jobs_callpayload.call_id = given.id
+    )
+    SELECT id FROM ended
+    """,
+    keys=("id", "claim"),
+    more={"attempt_state": "text", "cost_nanousd": "bigint", "raw_usage": "text", "response": "text"},
+)
+_SAVE_JOBS = Rows(
+    Job,
+    ("id", *_COUNTED),
+    """
+    WITH given AS ({rows})
+    UPDATE jobs_job SET {assignments}, active_at = CURRENT_TIMESTAMP FROM given WHERE jobs_job.id = given.id
+    """,
+    keys=("id",),
+)
+
+
+def end_many(ends: Sequence[dict[str, Any]], *, kept_for: timedelta) -> set[Any]:
+    """Write the ends of calls whose jobs are locked: each while its claim is the newest. The ids of those ended."""
+    return {row[0] for row in _END_MANY.run(ends, kept_for)}
+
+
+def save_jobs(jobs: Sequence[Job]) -> None:
+    """Save the counts of locked jobs."""
+    _SAVE_JOBS.run([{"id": job.pk, **attributes(job, _COUNTED)} for job in jobs])
+
+
 def end(job: Job, attempt: Attempt, payload: CallPayload, *, kept_for: timedelta) -> None:
     """Write what a call's end means for its newest try, its answer and its job."""
     _END.run(
@@ -340,6 +506,34 @@ TEAM_CALL: Select[Call] = Select(
         Call.objects.select_related("payload", "job")
         .defer("payload__request", "payload__call_metadata")
         .filter(pk=param("id", Call), job=param("job", Call), team=param("team", Call))
+    )
+)
+
+_SHOWN_OF_CALL = (
+    "id",
+    "job_id",
+    "team_id",
+    "state",
+    "model_group_used",
+    "prompt_tokens",
+    "completion_tokens",
+    "latency_ms",
+    "error_code",
+    "error_status",
+    "error_message",
+    "retry_after_s",
+    "created_at",
+    "payload__response",
+)
+# For many callers at once, on PostgreSQL; whose each call is, is compared afterwards.
+ANSWERS: Select[Call] = Select(
+    lambda: Call.objects.filter(any_of("pk", "ids")).select_related("payload").only(*_SHOWN_OF_CALL)
+)
+ANSWERS_WITH_JOBS: Select[Call] = Select(
+    lambda: (
+        Call.objects.filter(any_of("pk", "ids"))
+        .select_related("payload", "job")
+        .defer("payload__request", "payload__call_metadata")
     )
 )
 

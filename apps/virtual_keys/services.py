@@ -5,7 +5,6 @@ by every process: authentication is cached for half a second at most.
 """
 
 import ipaddress
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +17,7 @@ from apps.core.actors import Actor
 from apps.core.errors import InvalidField
 from apps.core.ids import parse_uuid
 from apps.core.prepared import Select, param
+from apps.core.short_cache import ShortCache
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 from apps.virtual_keys import secrets
@@ -26,7 +26,6 @@ from apps.virtual_keys.models import VirtualKey
 
 SCOPES = ("jobs", "chat", "read")
 CACHE_S = 0.5
-_CACHE_SIZE = 10_000
 _USED_EVERY = timedelta(seconds=60)
 
 
@@ -68,7 +67,7 @@ class Principal:
 
 
 # Keyed by the digest of the whole key, so no two keys share an entry whatever they have in common.
-_cache: dict[str, tuple[float, Principal]] = {}
+_cache: ShortCache[Principal] = ShortCache(seconds=CACHE_S)
 
 
 def authenticate(secret: str, *, address: str = "") -> Principal:
@@ -79,16 +78,7 @@ def authenticate(secret: str, *, address: str = "") -> Principal:
     if not secrets.is_well_formed(secret):
         raise InvalidKey
     digest = crypto.keyed_hash(secret)
-    # Stamped before the query: a revocation committed during it is seen at most CACHE_S after this instant.
-    asked_at = time.monotonic()
-    cached = _cache.get(digest)
-    if cached is not None and asked_at - cached[0] < CACHE_S:
-        principal = cached[1]
-    else:
-        principal = _load(digest)
-        if len(_cache) >= _CACHE_SIZE:
-            _cache.clear()
-        _cache[digest] = (asked_at, principal)
+    principal = _cache.get(digest, lambda: _load(digest))
     principal.require_address(address)
     return principal
 

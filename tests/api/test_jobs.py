@@ -7,6 +7,7 @@ import pytest
 from apps.credits import billing
 from apps.credits.models import BillingSettings, Entry
 from apps.jobs.models import Job
+from apps.virtual_keys import services as virtual_keys
 from tests import make
 from tests.api.calling import MESSAGES, Caller, ask, finished_job, located, opened_job
 
@@ -299,7 +300,9 @@ def test_another_teams_jobs_are_not_listed(team_key, stranger):
     assert team_key.get("/api/teams/acme/jobs").json() == {"team_id": "acme", "total": 0, "jobs": []}
 
 
-def test_job_list_takes_a_constant_number_of_queries(team_key, django_assert_num_queries):
+def test_job_list_takes_a_constant_number_of_queries(team_key, django_assert_num_queries, monkeypatch):
+    # However slow the machine: the key's own query is not what is counted.
+    monkeypatch.setattr(virtual_keys._cache, "_seconds", 3600)
     opened_job(team_key)
     for _ in range(2):
         with django_assert_num_queries(3):

@@ -20,12 +20,12 @@ class Broker:
     """Takes messages until it fails."""
 
     def __init__(self, *, fails_after: int = 1_000, error: Exception | None = None) -> None:
-        self.sent: list[tuple[str, list[str]]] = []
+        self.sent: list[tuple[str, list[list[str]]]] = []
         self.tries = 0
         self._fails_after = fails_after
         self._error = error or kombu.exceptions.OperationalError("Connection refused")
 
-    def send_task(self, name: str, *, args: list[str], retry: bool) -> None:
+    def send_task(self, name: str, *, args: list[list[str]], retry: bool) -> None:
         assert retry is False
         self.tries += 1
         if len(self.sent) >= self._fails_after:
@@ -43,32 +43,44 @@ def using(monkeypatch: pytest.MonkeyPatch, broker: Any) -> Any:
     return broker
 
 
-def test_message_is_the_task_s_name_and_an_id(monkeypatch: pytest.MonkeyPatch):
+def test_message_is_the_task_s_name_and_ids(monkeypatch: pytest.MonkeyPatch):
     broker = using(monkeypatch, Broker())
 
     assert dispatch.publish(["call-1", "call-2"]) == 2
+    dispatch.publish_new("call-3")
 
-    assert broker.sent == [("jobs.run_call", ["call-1"]), ("jobs.run_call", ["call-2"])]
+    assert broker.sent == [("jobs.run_calls", [["call-1", "call-2"]]), ("jobs.run_calls", [["call-3"]])]
+
+
+def test_many_calls_go_out_in_messages_that_several_workers_can_share(monkeypatch: pytest.MonkeyPatch):
+    broker = using(monkeypatch, Broker())
+    calls = [f"call-{index}" for index in range(2 * dispatch.GROUP_MOST + 1)]
+
+    assert dispatch.publish(calls) == len(calls)
+
+    groups = [args[0] for _, args in broker.sent]
+    assert [len(group) for group in groups] == [dispatch.GROUP_MOST, dispatch.GROUP_MOST, 1]
+    assert [call for group in groups for call in group] == calls
 
 
 def test_name_is_that_of_the_task():
     from apps.jobs import tasks
 
-    assert tasks.run_call.name == dispatch.RUN_CALL
-    assert tasks.run_call.acks_late
-    assert tasks.run_call.reject_on_worker_lost
-    assert tasks.run_call.ignore_result
+    assert tasks.run_calls.name == dispatch.RUN_CALLS
+    assert tasks.run_calls.acks_late
+    assert tasks.run_calls.reject_on_worker_lost
+    assert tasks.run_calls.ignore_result
 
 
-def test_task_makes_the_call(monkeypatch: pytest.MonkeyPatch):
+def test_task_makes_the_calls(monkeypatch: pytest.MonkeyPatch):
     from apps.jobs import execution, tasks
 
-    made: list[str] = []
-    monkeypatch.setattr(execution, "run_call", made.append)
+    made: list[list[str]] = []
+    monkeypatch.setattr(execution, "run_calls", made.append)
 
-    tasks.run_call("call-1")
+    tasks.run_calls(["call-1", "call-2"])
 
-    assert made == ["call-1"]
+    assert made == [["call-1", "call-2"]]
 
 
 @pytest.mark.parametrize(
@@ -94,7 +106,7 @@ def test_failing_broker_raises_nothing(monkeypatch: pytest.MonkeyPatch, error: E
 def test_rest_is_not_tried_after_a_failure(monkeypatch: pytest.MonkeyPatch):
     broker = using(monkeypatch, Broker(fails_after=2))
 
-    assert dispatch.publish([f"call-{index}" for index in range(10)]) == 2
+    assert dispatch.publish([f"call-{index}" for index in range(50)]) == 2 * dispatch.GROUP_MOST
     assert broker.tries == 3
 
 
@@ -175,6 +187,6 @@ def test_serving_process_publishes_to_its_own_worker(in_memory: Any):
     assert dispatch.publish(["call-1"]) == 1
 
     message = in_memory.get(block=False)
-    assert message.headers["task"] == "jobs.run_call"
-    assert message.payload[0] == ["call-1"]
+    assert message.headers["task"] == "jobs.run_calls"
+    assert message.payload[0] == [["call-1"]]
     message.ack()

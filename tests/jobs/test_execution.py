@@ -31,6 +31,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call can be settled together with others."""
+    monkeypatch.setattr(lifecycle, "end_calls", lambda ends: [None] * len(ends))
+
+
+@pytest.fixture
 def priced(db: None) -> make.Customer:
     """A flat customer whose model has prices: a dollar and two a million tokens."""
     make.alias("priced", input_usd_per_mtok=1, output_usd_per_mtok=2)
@@ -171,7 +177,11 @@ def test_retention_counts_from_the_call_s_end(acme: make.Customer, settings: Any
 
 def test_reply_is_sent_after_the_settlement(acme: make.Customer, monkeypatch: pytest.MonkeyPatch):
     sent: list[tuple[str, Any, str]] = []
-    monkeypatch.setattr(replies, "send", lambda to, call: sent.append((to, call, Call.objects.get(pk=call).state)))
+    monkeypatch.setattr(
+        replies,
+        "send_many",
+        lambda told: sent.extend((to, call, Call.objects.get(pk=call).state) for to, call in told),
+    )
     submitted = asked(acme, reply_to="web-7")
 
     steps.run(submitted)
@@ -441,6 +451,7 @@ def test_customer_pays_one_of_several_tries(acme: make.Customer):
     assert [attempt.state for attempt in Attempt.objects.order_by("claim")] == ["abandoned", "abandoned", "succeeded"]
 
 
+@pytest.mark.usefixtures("_alone")
 def test_answer_that_the_database_will_never_take_fails_the_call(
     acme: make.Customer, monkeypatch: pytest.MonkeyPatch
 ):
@@ -466,6 +477,7 @@ def test_answer_that_the_database_will_never_take_fails_the_call(
 # --- A database that refuses --------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("_alone")
 @pytest.mark.parametrize("kind", [OperationalError, InterfaceError])
 def test_refused_settlement_is_tried_until_it_commits(
     acme: make.Customer, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
@@ -507,6 +519,7 @@ def test_settlement_whose_reply_was_lost_is_not_made_twice(acme: make.Customer, 
     assert steps.job_of(submitted).successful_calls == 1
 
 
+@pytest.mark.usefixtures("_alone")
 def test_refused_settlement_is_given_up_at_the_deadline(acme: make.Customer, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: Any, **__: Any) -> bool:
         raise OperationalError("no")
@@ -521,6 +534,7 @@ def test_refused_settlement_is_given_up_at_the_deadline(acme: make.Customer, mon
     assert steps.call_of(submitted).state == "running"
 
 
+@pytest.mark.usefixtures("_alone")
 def test_lease_of_a_call_is_renewed_while_it_is_settled(acme: make.Customer, monkeypatch: pytest.MonkeyPatch):
     end_call, renewed = lifecycle.end_call, []
 
