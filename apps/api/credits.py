@@ -1,4 +1,4 @@
-"""Credits: balance, grants, transactions, checks, and how a team is priced."""
+"""Credits: balance, grants, transactions and checks."""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, OperatorView
-from apps.api.fields import Credits, Rate, Reason, query_error
+from apps.api.fields import Credits, Reason, query_error
 from apps.api.idempotent import respond
 from apps.api.jobs import page
 from apps.api.parsing import Input, parse
@@ -39,21 +39,6 @@ class CheckInput(Input):
     credits_needed: Annotated[
         Credits | None, Field(validation_alias=AliasChoices("credits_required", "credits_needed"))
     ] = None
-
-
-class BudgetModeInput(Input):
-    """How a team's jobs are priced."""
-
-    budget_mode: str
-    credits_per_dollar: Rate | None = None
-    tokens_per_credit: int | None = None
-
-
-class RatesInput(Input):
-    """What a credit is worth in metered modes."""
-
-    credits_per_dollar: Rate | None = None
-    tokens_per_credit: int | None = None
 
 
 class TeamBalance(EitherView):
@@ -143,66 +128,3 @@ class CheckCredits(EitherView):
         if not has_credits:
             verdict["error"] = ledger.insufficient(team, needed_micros=credits_to_micros(needed)).message
         return verdict | balance.as_wire()
-
-
-class TeamBudgetMode(OperatorView):
-    """PATCH /api/credits/teams/{team_id}/budget-mode"""
-
-    def patch(self, request: Request, team_id: str) -> Response:
-        body = parse(BudgetModeInput, request)
-        plan = billing.change_plan(
-            teams.find(team_id),
-            actor=self.caller.actor,
-            budget_mode=body.budget_mode,
-            credits_per_dollar=body.credits_per_dollar,
-            tokens_per_credit=body.tokens_per_credit,
-        )
-        return Response(
-            {
-                "team_id": team_id,
-                "budget_mode": plan.budget_mode,
-                "credits_per_dollar": plan.credits_per_dollar,
-                "tokens_per_credit": plan.tokens_per_credit,
-                "message": "Budget mode updated successfully",
-            }
-        )
-
-
-class ConversionRates(OperatorView):
-    """GET and PATCH /api/credits/teams/{team_id}/conversion-rates"""
-
-    def get(self, request: Request, team_id: str) -> Response:
-        plan = billing.plan(teams.find(team_id))
-        return Response(
-            {
-                "team_id": team_id,
-                "tokens_per_credit": plan.tokens_per_credit,
-                "credits_per_dollar": plan.credits_per_dollar,
-                "budget_mode": plan.budget_mode,
-                "using_defaults": {
-                    "tokens_per_credit": plan.uses_default_tokens,
-                    "credits_per_dollar": plan.uses_default_rate,
-                },
-            }
-        )
-
-    def patch(self, request: Request, team_id: str) -> Response:
-        body = parse(RatesInput, request)
-        team = teams.find(team_id)
-        if body.credits_per_dollar is None and body.tokens_per_credit is None:
-            plan = billing.plan(team)
-        else:
-            plan = billing.change_plan(
-                team,
-                actor=self.caller.actor,
-                credits_per_dollar=body.credits_per_dollar,
-                tokens_per_credit=body.tokens_per_credit,
-            )
-        return Response(
-            {
-                "team_id": team_id,
-                "tokens_per_credit": plan.tokens_per_credit,
-                "credits_per_dollar": plan.credits_per_dollar,
-                "message": "Conversion rates updated successfully",
-            }
-        )

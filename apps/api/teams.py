@@ -70,14 +70,6 @@ class UpdateTeamInput(PricingInput):
     metadata: Metadata | None = None
 
 
-class MarkupInput(Input):
-    """A team's markup on what providers charge, with the prices it belongs to."""
-
-    cost_markup_percentage: Rate
-    budget_mode: str | None = None
-    credits_per_dollar: Rate | None = None
-
-
 def facts(found: list[Team]) -> list[present.TeamFacts]:
     """What is shown of each team: six queries, whatever their number."""
     models, balances = catalog.models_of(found), billing.balances(found)
@@ -182,59 +174,35 @@ class VerifyKey(KeyView):
         )
 
 
-class TeamAccessGroups(OperatorView):
+class _SetTeamModels(OperatorView):
+    """PUT of one of the lists of names that a team may ask for; `listed` names it."""
+
+    listed: ClassVar[str]
+    message: ClassVar[str]
+
+    def put(self, request: Request, team_id: str) -> Response:
+        names = {self.listed: names_of(request, self.listed)}
+        models = catalog.set_team_models(teams.find(team_id), actor=self.caller.actor, **names)
+        return Response(
+            {
+                "team_id": team_id,
+                self.listed: getattr(models, self.listed),
+                "allowed_model_aliases": models.allowed,
+                "message": self.message,
+            }
+        )
+
+
+class TeamAccessGroups(_SetTeamModels):
     """PUT /api/teams/{team_id}/access-groups: a bare array of names, which replaces the list."""
 
-    def put(self, request: Request, team_id: str) -> Response:
-        names = names_of(request, "access_groups")
-        models = catalog.set_team_models(teams.find(team_id), access_groups=names, actor=self.caller.actor)
-        return Response(
-            {
-                "team_id": team_id,
-                "access_groups": models.access_groups,
-                "allowed_model_aliases": models.allowed,
-                "message": "Model access groups assigned successfully",
-            }
-        )
+    listed, message = "access_groups", "Model access groups assigned successfully"
 
 
-class TeamModelGroups(OperatorView):
+class TeamModelGroups(_SetTeamModels):
     """PUT /api/teams/{team_id}/model-groups: an array, bare or under its name, which replaces the list."""
 
-    def put(self, request: Request, team_id: str) -> Response:
-        names = names_of(request, "model_groups")
-        models = catalog.set_team_models(teams.find(team_id), model_groups=names, actor=self.caller.actor)
-        return Response(
-            {
-                "team_id": team_id,
-                "model_groups": models.model_groups,
-                "allowed_model_aliases": models.allowed,
-                "message": "Model groups assigned successfully",
-            }
-        )
-
-
-class TeamMarkup(OperatorView):
-    """PATCH /api/teams/{team_id}/markup"""
-
-    def patch(self, request: Request, team_id: str) -> Response:
-        body = parse(MarkupInput, request)
-        plan = billing.change_plan(
-            teams.find(team_id),
-            actor=self.caller.actor,
-            budget_mode=body.budget_mode,
-            credits_per_dollar=body.credits_per_dollar,
-            cost_markup_percentage=body.cost_markup_percentage,
-        )
-        return Response(
-            {
-                "team_id": team_id,
-                "cost_markup_percentage": plan.cost_markup_percentage,
-                "budget_mode": plan.budget_mode,
-                "credits_per_dollar": plan.credits_per_dollar,
-                "message": "Markup updated successfully",
-            }
-        )
+    listed, message = "model_groups", "Model groups assigned successfully"
 
 
 class _SetTeamStatus(OperatorView):

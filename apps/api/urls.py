@@ -4,7 +4,7 @@ from typing import Any
 
 from django.urls import URLPattern, re_path
 
-from apps.api import calls, credits, jobs, keys, organizations, teams, usage
+from apps.api import calls, credits, jobs, keys, organizations, pricing, teams, usage
 
 
 def route(path: str, view: Any) -> URLPattern:
@@ -48,7 +48,7 @@ urlpatterns = [
     route("teams/{team_id}", teams.OneTeam),
     route("teams/{team_id}/access-groups", teams.TeamAccessGroups),
     route("teams/{team_id}/model-groups", teams.TeamModelGroups),
-    route("teams/{team_id}/markup", teams.TeamMarkup),
+    route("teams/{team_id}/markup", pricing.TeamMarkup),
     route("teams/{team_id}/suspend", teams.SuspendTeam),
     route("teams/{team_id}/resume", teams.ResumeTeam),
     route("teams/{team_id}/pause", teams.PauseTeam),
@@ -61,6 +61,6 @@ urlpatterns = [
     route("credits/teams/{team_id}/add", credits.AddCredits),
     route("credits/teams/{team_id}/transactions", credits.TeamTransactions),
     route("credits/teams/{team_id}/check", credits.CheckCredits),
-    route("credits/teams/{team_id}/budget-mode", credits.TeamBudgetMode),
-    route("credits/teams/{team_id}/conversion-rates", credits.ConversionRates),
+    route("credits/teams/{team_id}/budget-mode", pricing.TeamBudgetMode),
+    route("credits/teams/{team_id}/conversion-rates", pricing.ConversionRates),
 ]

@@ -1,4 +1,4 @@
-"""Accounts, immutable entries, holds and grants: the ledger. Only `ledger.py` writes them (docs/ledger.md).
+"""Accounts, immutable entries, holds and grants: the ledger. Only `ledger` writes them (docs/ledger.md).
 
 Invariants: posted = allocated - used = sum of grants' remains - debt; held = sum of open holds; `seq` is gapless.
 """

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from apps.core import audit
+from apps.core import audit, tenancy
 from apps.core.actors import Actor
 from apps.core.errors import InvalidField
 from apps.core.ids import RESERVED_IDS, is_public_id
@@ -66,18 +66,8 @@ def listing(*, status: str | None, limit: int, offset: int) -> list[Organization
 def set_status(organization: Organization, *, status: str, actor: Actor, reason: str = "") -> Organization:
     """Suspend or resume: a suspended organization's teams open no job and start no call. Repeatable."""
     with transaction.atomic():
-        # Without the key: inserts of jobs share it, and a change of state waits for none of them.
-        locked = Organization.objects.select_for_update(no_key=True).get(pk=organization.pk)
-        if locked.status != status or locked.status_reason != reason:
-            audit.record(
-                "organization.status",
-                actor=actor,
-                kind="organization",
-                id=locked.organization_id,
-                before={"status": locked.status},
-                after={"status": status},
-                reason=reason,
-            )
-            locked.status, locked.status_reason = status, reason
-            locked.save(update_fields=["status", "status_reason", "updated_at"])
+        locked = tenancy.locked(organization)
+        tenancy.change_status(
+            locked, kind="organization", id=locked.organization_id, status=status, actor=actor, reason=reason
+        )
     return locked

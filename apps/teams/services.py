@@ -5,7 +5,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
-from apps.core import audit
+from apps.core import audit, tenancy
 from apps.core.actors import Actor
 from apps.organizations.models import Organization
 from apps.organizations.services import require_public_id
@@ -73,7 +73,7 @@ def require_active(team_status: str, organization_status: str) -> None:
 def update(team: Team, *, actor: Actor, alias: str | None = None, metadata: dict[str, Any] | None = None) -> Team:
     """Change a team's name or metadata; what is None stays."""
     with transaction.atomic():
-        locked = _locked(team)
+        locked = tenancy.locked(team)
         before: dict[str, Any] = {}
         after: dict[str, Any] = {}
         if alias is not None and alias != locked.alias:
@@ -88,31 +88,14 @@ def update(team: Team, *, actor: Actor, alias: str | None = None, metadata: dict
     return locked
 
 
-def _locked(team: Team) -> Team:
-    """The team under its row lock, which leaves its key alone: a full one would wait for every admission (their
-    inserts share the team's key) and could deadlock with those that hold the wallet."""
-    return Team.objects.select_for_update(no_key=True).get(pk=team.pk)
-
-
 def set_status(team: Team, *, status: str, actor: Actor, reason: str = "") -> Team:
     """Suspend, pause or resume. Open jobs can still be completed and read. Repeatable.
 
     Raises: TeamClosed for a closed team, whose state is final.
     """
     with transaction.atomic():
-        locked = _locked(team)
+        locked = tenancy.locked(team)
         if locked.status == Team.Status.CLOSED and status != Team.Status.CLOSED:
             raise TeamClosed(f"Team '{team.team_id}' is closed and cannot be {status}.")
-        if locked.status != status or locked.status_reason != reason:
-            audit.record(
-                "team.status",
-                actor=actor,
-                kind="team",
-                id=team.team_id,
-                before={"status": locked.status},
-                after={"status": status},
-                reason=reason,
-            )
-            locked.status, locked.status_reason = status, reason
-            locked.save(update_fields=["status", "status_reason", "updated_at"])
+        tenancy.change_status(locked, kind="team", id=team.team_id, status=status, actor=actor, reason=reason)
     return locked

@@ -36,7 +36,14 @@ class Cut:
             if source.count(guard) != 1:
                 raise LookupError(f"{self.module} has {source.count(guard)} times, not once: {guard!r}")
             source = source.replace(guard, instead)
-        exec(compile(source, f"{module.__file__} (sabotaged)", "exec"), module.__dict__)
+        code = compile(source, f"{module.__file__} (sabotaged)", "exec")
+        if isinstance(found, ModuleType):
+            exec(code, module.__dict__)
+            return
+        made: dict[str, FunctionType] = {}
+        exec(code, module.__dict__, made)
+        # In the function itself: others may have it by another name, as a package that exports it does.
+        found.__code__ = made[found.__name__].__code__
 
 
 GUARDS = {
@@ -59,12 +66,12 @@ GUARDS = {
     ],
     "unique-charge": [
         Cut(
-            "apps.credits.ledger",
+            "apps.credits.ledger.charging",
             "charge",
             {
                 'f"charge:job:{job}"': 'f"charge:job:{job}:{new_id()}"',
                 "if held is not None and held.state != Hold.State.OPEN:": "if False:",
-                "_close_hold(held, Hold.State.CHARGED)": "_close_hold(held, Hold.State.CHARGED) or 0",
+                "holds.close(held, Hold.State.CHARGED)": "holds.close(held, Hold.State.CHARGED) or 0",
             },
         ),
     ],

@@ -1,6 +1,6 @@
 """What the ledger should do, said again in plain Python: a second opinion on every reply and balance.
 
-Written from docs/ledger.md, not from ledger.py; no database, no SQL, no locks.
+Written from docs/ledger.md, not from `apps.credits.ledger`; no database, no SQL, no locks.
 """
 
 from dataclasses import dataclass, field

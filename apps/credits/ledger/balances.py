@@ -1,0 +1,95 @@
+"""What an account has, changed by one statement each: the guard, the change and the new balance together.
+
+The CHECKs of the account hold whatever is asked here. Amounts are micros.
+"""
+
+from dataclasses import dataclass
+
+from django.db import connection
+from django.db.models import F
+
+from apps.core.errors import InvalidRequest
+from apps.core.money import MAX_CREDITS, MICROS
+from apps.core.prepared import Select, param
+from apps.credits.models import Account
+from apps.teams.models import Team
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A balance after a change: `seq` numbers the entry on this account."""
+
+    posted: int
+    held: int
+    seq: int
+    debt: int
+
+
+_LOCKED: Select[Account] = Select(
+    lambda: (
+        Account.objects.select_for_update()
+        .filter(pk=param("id", Account))
+        .only("posted_micros", "held_micros", "credit_line_micros")
+    )
+)
+
+
+def require_amount(amount_micros: int, *, least: int = 1) -> None:
+    """No negative amount turns a charge into a gift, and none is so large that sums could overflow."""
+    if not least <= amount_micros <= MAX_CREDITS * MICROS:
+        raise InvalidRequest(f"An amount must be from {least} to {MAX_CREDITS * MICROS} micros, not {amount_micros}.")
+
+
+def lock(account_id: int) -> int:
+    """Take the account's row lock. Returns what it holds."""
+    return int(Account.objects.select_for_update().values_list("held_micros", flat=True).get(pk=account_id))
+
+
+def locked(account_id: int) -> Account:
+    """The account under its row lock, with what it has, holds and may owe."""
+    account = _LOCKED.first(id=account_id)
+    assert account is not None, "accounts are never deleted"
+    return account
+
+
+def reserve(team: Team, amount_micros: int) -> int | None:
+    """Raise `held` if that much can be spent. The wallet's id, or None."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE credits_account SET held_micros = held_micros + %s"
+            " WHERE team_id = %s AND kind = 'wallet' AND restriction = ''"
+            " AND posted_micros - held_micros + credit_line_micros >= %s RETURNING id",
+            [amount_micros, team.pk, amount_micros],
+        )
+        row = cursor.fetchone()
+    return int(row[0]) if row else None
+
+
+def post(account_id: int, *, posted: int = 0, held: int = 0, allocated: int = 0, used: int = 0) -> Side:
+    """Change an account without a guard of its own (the CHECKs still hold) and number the entry, if any."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE credits_account SET posted_micros = posted_micros + %s, held_micros = held_micros + %s,"
+            " allocated_micros = allocated_micros + %s, used_micros = used_micros + %s, seq = seq + %s"
+            " WHERE id = %s RETURNING posted_micros, held_micros, seq, debt_micros",
+            [posted, held, allocated, used, 1 if posted else 0, account_id],
+        )
+        return Side(*cursor.fetchone())
+
+
+def take(account_id: int, amount_micros: int) -> Side | None:
+    """Take that much out of what the account has and does not hold, as never granted. None when it has less."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE credits_account SET posted_micros = posted_micros - %s,"
+            " allocated_micros = allocated_micros - %s, seq = seq + 1"
+            " WHERE id = %s AND posted_micros - held_micros >= %s"
+            " RETURNING posted_micros, held_micros, seq, debt_micros",
+            [amount_micros, amount_micros, account_id, amount_micros],
+        )
+        row = cursor.fetchone()
+    return Side(*row) if row else None
+
+
+def change_debt(account_id: int, by_micros: int) -> None:
+    Account.objects.filter(pk=account_id).update(debt_micros=F("debt_micros") + by_micros)

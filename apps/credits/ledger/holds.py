@@ -1,0 +1,108 @@
+"""What jobs reserve: a hold is opened, made larger or smaller, and closed once. No entry, as no credits move."""
+
+from typing import Any
+
+from django.db import connection, transaction
+
+from apps.credits.errors import HoldClosed
+from apps.credits.ledger import accounts, balances
+from apps.credits.models import Hold
+from apps.teams.models import Team
+
+
+def hold(team: Team, *, job: str, amount_micros: int) -> Hold:
+    """Reserve credits for a job that has no hold yet. A repeat returns the job's hold unchanged.
+
+    Raises: InsufficientCredits when less can be spent, HoldClosed after a charge or release; nothing is held then.
+    """
+    balances.require_amount(amount_micros, least=0)
+    with transaction.atomic():
+        wallet = balances.reserve(team, amount_micros)
+        if wallet is None:
+            # A twin may have taken the last credits for this same job a moment ago.
+            first = Hold.objects.filter(job=job, account__team=team).first()
+            if first is not None:
+                return _open(first)
+            raise accounts.insufficient(team, needed_micros=amount_micros)
+        new = insert(wallet, job, amount_micros)
+        if new is not None:
+            return new
+        first = _open(Hold.objects.get(job=job, account_id=wallet))
+        balances.post(wallet, held=-amount_micros)
+        return first
+
+
+def extend(team: Team, *, job: str, to_micros: int) -> Hold:
+    """Make a job's open hold as large as `to_micros`, up or down.
+
+    Raises: InsufficientCredits when the difference cannot be spent, HoldClosed after a charge or release; the hold
+    stays as it was.
+    """
+    balances.require_amount(to_micros, least=0)
+    with transaction.atomic():
+        current = Hold.objects.filter(job=job, account__team=team).first()
+        if current is None:
+            current = hold(team, job=job, amount_micros=to_micros)
+            if current.amount_micros == to_micros:
+                return current
+        # The account before the hold, as everywhere; then the hold is read again: it may have been closed since.
+        balances.lock(current.account_id)
+        current = _open(Hold.objects.get(pk=current.pk))
+        difference = to_micros - current.amount_micros
+        if difference > 0 and balances.reserve(team, difference) is None:
+            raise accounts.insufficient(team, needed_micros=difference)
+        if difference < 0:
+            balances.post(current.account_id, held=difference)
+        if difference:
+            current.amount_micros = to_micros
+            current.save(update_fields=["amount_micros"])
+        return current
+
+
+def release(*, job: str) -> int:
+    """Give back what a job still holds. Returns the micros released, 0 when nothing was held."""
+    released = 0
+    with transaction.atomic():
+        for open_hold in Hold.objects.filter(job=job, state=Hold.State.OPEN).order_by("account_id"):
+            balances.lock(open_hold.account_id)
+            amount = close(open_hold, Hold.State.RELEASED)
+            if amount is not None:
+                balances.post(open_hold.account_id, held=-amount)
+                released += amount
+    return released
+
+
+def insert(account_id: int, job: str, amount_micros: int) -> Hold | None:
+    """An open hold; None when the job has or had one on this account."""
+    new = Hold(account_id=account_id, job=job, amount_micros=amount_micros)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO credits_hold (id, account_id, job, amount_micros, state, opened_at)"
+            " VALUES (%s, %s, %s, %s, 'open', CURRENT_TIMESTAMP) ON CONFLICT DO NOTHING",
+            [_uuid(new), account_id, job, amount_micros],
+        )
+        return new if cursor.rowcount == 1 else None
+
+
+def close(open_hold: Hold, state: Hold.State) -> int | None:
+    """Close an open hold once; what it held, or None when somebody closed it before."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE credits_hold SET state = %s, closed_at = CURRENT_TIMESTAMP"
+            " WHERE id = %s AND state = 'open' RETURNING amount_micros",
+            [state, _uuid(open_hold)],
+        )
+        row = cursor.fetchone()
+    return int(row[0]) if row else None
+
+
+def _open(found: Hold) -> Hold:
+    """The hold if it still reserves something: a closed one must not pass for a reservation."""
+    if found.state != Hold.State.OPEN:
+        raise HoldClosed
+    return found
+
+
+def _uuid(row: Hold) -> Any:
+    """The primary key as the raw cursor wants it: SQLite stores UUIDs as 32 hex digits."""
+    return row.pk if connection.features.has_native_uuid_field else row.pk.hex
