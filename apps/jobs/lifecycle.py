@@ -78,9 +78,9 @@ def end_call(
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class End:
-    """A call as its worker loaded it under its claim, and how it ended."""
+    """A call as its worker loaded it under its claim, and how it ended. Two claims of one call are two ends."""
 
     call: Call
     outcome: Outcome
@@ -102,14 +102,12 @@ def end_calls(ends: Sequence[End]) -> list[bool | None]:
         ended = statements.end_many(
             [_row_of(end) for end in plain], kept_for=timedelta(hours=settings.PAYLOAD_RETENTION_H)
         )
-        for end in plain:
-            if end.call.pk in ended:
-                _count(jobs[end.call.job_id], end.call, end.outcome)
-        changed = {end.call.job_id for end in plain if end.call.pk in ended}
-        if changed:
-            statements.save_jobs([jobs[job_id] for job_id in changed])
-    are_plain = {end.call.pk for end in plain}
-    return [end.call.pk in ended if end.call.pk in are_plain else None for end in ends]
+        ours = [end for end in plain if (end.call.pk, end.call.claim) in ended]
+        for end in ours:
+            _count(jobs[end.call.job_id], end.call, end.outcome)
+        if ours:
+            statements.save_jobs([jobs[job_id] for job_id in {end.call.job_id for end in ours}])
+    return [end in ours if end in plain else None for end in ends]
 
 
 def _moves_money(job: Job, call: Call) -> bool:

@@ -445,21 +445,21 @@ _END_MANY = Rows(
         UPDATE jobs_call SET {assignments}, ended_at = CURRENT_TIMESTAMP, lease_until = NULL
         FROM given
         WHERE jobs_call.id = given.id AND jobs_call.claim = given.claim AND jobs_call.state IN ('queued', 'running')
-        RETURNING jobs_call.id
+        RETURNING jobs_call.id, jobs_call.claim
     ),
     tried AS (
         UPDATE jobs_attempt SET state = given.attempt_state, prompt_tokens = given.prompt_tokens,
             completion_tokens = given.completion_tokens, cost_nanousd = given.cost_nanousd,
             is_estimated = given.is_estimated, raw_usage = given.raw_usage, latency_ms = given.latency_ms,
             error_code = given.error_code, ended_at = CURRENT_TIMESTAMP
-        FROM given JOIN ended USING (id)
+        FROM given JOIN ended USING (id, claim)
         WHERE jobs_attempt.call_id = given.id AND jobs_attempt.claim = given.claim
     ),
     kept AS (
         UPDATE jobs_callpayload SET response = given.response, expires_at = CURRENT_TIMESTAMP + %s
-        FROM given JOIN ended USING (id) WHERE jobs_callpayload.call_id = given.id
+        FROM given JOIN ended USING (id, claim) WHERE jobs_callpayload.call_id = given.id
     )
-    SELECT id FROM ended
+    SELECT id, claim FROM ended
     """,
     keys=("id", "claim"),
     more={"attempt_state": "text", "cost_nanousd": "bigint", "raw_usage": "text", "response": "text"},
@@ -475,9 +475,12 @@ _SAVE_JOBS = Rows(
 )
 
 
-def end_many(ends: Sequence[dict[str, Any]], *, kept_for: timedelta) -> set[Any]:
-    """Write the ends of calls whose jobs are locked: each while its claim is the newest. The ids of those ended."""
-    return {row[0] for row in _END_MANY.run(ends, kept_for)}
+def end_many(ends: Sequence[dict[str, Any]], *, kept_for: timedelta) -> set[tuple[Any, int]]:
+    """Write the ends of calls whose jobs are locked, each while its claim is the newest. Ids and claims of those ended.
+
+    Two claims of one call may be among them: its worker was taken for dead, and took it up again itself.
+    """
+    return {(row[0], row[1]) for row in _END_MANY.run(ends, kept_for)}
 
 
 def save_jobs(jobs: Sequence[Job]) -> None:

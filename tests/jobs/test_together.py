@@ -380,6 +380,27 @@ def test_end_of_a_claim_that_was_lost_changes_nothing_and_the_others_stand(acme:
     assert Attempt.objects.get(call=lost.call, claim=2).state == "running"
 
 
+def test_two_claims_of_one_call_in_one_group_are_one_end(acme: make.Customer):
+    """A worker that was taken for dead may be given its own call again, and then settles both tries at once."""
+    job = steps.open_job(acme)
+    (lost,) = claimed(acme, job)
+    steps.at(Call.objects.get(pk=lost.call.pk), lease_until=-1)
+    assert sweeper._take_over() == (1, 0)
+    again = execution.claim(str(lost.call.pk))
+    assert again is not None
+
+    # Their outcomes may even be alike.
+    ends = [End(lost.call, served()), End(again.call, served())]
+    assert lifecycle.end_calls(ends) == [False, True]
+
+    job = steps.fresh(job)
+    assert (job.open_calls, job.successful_calls, job.total_tokens) == (0, 1, 10)
+    assert list(Attempt.objects.order_by("claim").values_list("claim", "state")) == [
+        (1, "abandoned"),
+        (2, "succeeded"),
+    ]
+
+
 def test_second_end_of_a_call_changes_nothing(acme: make.Customer):
     job = steps.open_job(acme)
     (one,) = claimed(acme, job)
