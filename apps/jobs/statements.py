@@ -476,7 +476,7 @@ _SAVE_JOBS = Rows(
 
 
 def end_many(ends: Sequence[dict[str, Any]], *, kept_for: timedelta) -> set[tuple[Any, int]]:
-    """Write the ends of calls whose jobs are locked, each while its claim is the newest. Ids and claims of those ended.
+    """Write the ends of calls of locked jobs, each while its claim is the newest. Ids and claims of those ended.
 
     Two claims of one call may be among them: its worker was taken for dead, and took it up again itself.
     """
