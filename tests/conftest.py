@@ -11,6 +11,7 @@ from django.db import connection, transaction
 
 from apps.catalog import services as catalog
 from apps.core import append_only
+from apps.credits import pricing
 from apps.virtual_keys import services as virtual_keys
 from tests import make
 
@@ -29,11 +30,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _fresh_process_state() -> Iterator[None]:
     """Nothing cached in the process outlives a test."""
-    virtual_keys.forget_cached()
-    catalog.forget_cached()
+    caches = (virtual_keys, catalog, pricing)
+    for each in caches:
+        each.forget_cached()
     yield
-    virtual_keys.forget_cached()
-    catalog.forget_cached()
+    for each in caches:
+        each.forget_cached()
 
 
 @pytest.fixture(autouse=True, scope="session")

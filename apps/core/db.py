@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, connection, transaction
 
 _RETRY_PAUSE_S = 0.05
 T = TypeVar("T")
@@ -23,6 +24,15 @@ def release_connection() -> None:
     """
     if not connection.in_atomic_block:
         connection.close()
+
+
+def joined() -> AbstractContextManager[object]:
+    """A transaction, or the caller's when there is one.
+
+    Without the savepoint that a nested `atomic` would set, which costs two round trips. So what raises inside must
+    have written nothing yet, or have the database refuse, which ends the caller's transaction too.
+    """
+    return nullcontext() if connection.in_atomic_block else transaction.atomic()
 
 
 def patiently(statement: Callable[[], T], *, until: float) -> T:

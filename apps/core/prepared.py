@@ -176,12 +176,15 @@ class Update(_Statement):
 
 
 class Insert(_Statement):
-    """An INSERT of the columns in `assign`; the others take their database defaults."""
+    """An INSERT of the columns in `assign`; the others take their database defaults. One of those can be returned."""
 
-    def __init__(self, model: type[models.Model], assign: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, model: type[models.Model], assign: Callable[[], dict[str, Any]], *, returning: str | None = None
+    ) -> None:
         super().__init__()
         self._model = model
         self._assign = assign
+        self._returning = returning
 
     def _compile(self) -> tuple[str, Iterable[Any]]:
         assigned = self._assign()
@@ -191,8 +194,25 @@ class Insert(_Statement):
             setattr(row, column.attname, assigned[column.name])
         query = InsertQuery(self._model)
         query.insert_values(columns, [row])
-        statements = query.get_compiler(connection=connection).as_sql()
-        return statements[0]  # type: ignore[no-any-return]
+        sql, parameters = query.get_compiler(connection=connection).as_sql()[0]
+        if self._returning is not None:
+            field: Any = self._model._meta.get_field(self._returning)
+            sql += f" RETURNING {connection.ops.quote_name(field.column)}"
+            self._returned = field.get_col(self._model._meta.db_table)
+            self._converters = [
+                *connection.ops.get_db_converters(self._returned),
+                *self._returned.get_db_converters(connection),
+            ]
+        return sql, parameters
+
+    def run_returning(self, **values: Any) -> Any:
+        """Insert a row. The value of its returned column."""
+        with connection.cursor() as cursor:
+            cursor.execute(*self.prepared(values))
+            (value,) = cursor.fetchone()
+        for convert in self._converters:
+            value = convert(value, self._returned, connection)
+        return value
 
     def run(self, **values: Any) -> int:
         """How many rows it made: one."""

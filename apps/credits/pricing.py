@@ -9,12 +9,15 @@ from django.db.models.functions import Now
 
 from apps.core.money import MICROS, NANOUSD, PPM
 from apps.core.prepared import Select, param
+from apps.core.short_cache import ShortCache
 from apps.credits.models import RateCard, RateCardVersion
 from apps.teams.models import Team
 
 Mode = RateCardVersion.Mode
 Rounding = RateCardVersion.Rounding
 
+# A change of prices reaches every process's admissions within this time.
+CACHE_S = 0.5
 DEFAULT_MICROS_PER_USD = 10 * MICROS
 DEFAULT_TOKENS_PER_CREDIT = 10_000
 
@@ -87,6 +90,19 @@ def terms_of(version: RateCardVersion | None) -> Terms:
         minimum_micros=version.minimum_micros,
         rounding=version.rounding,
     )
+
+
+_cache: ShortCache[Terms] = ShortCache(seconds=CACHE_S)
+
+
+def terms_in_force(team: Team, job_type: str) -> Terms:
+    """What a job of this type costs the team, by the card that was in force at most CACHE_S ago."""
+    return _cache.get((team.pk, team.organization_id, job_type), lambda: terms_of(card_in_force(team, job_type)))
+
+
+def forget_cached() -> None:
+    """Empty this process's cache: after a change made here (by a signal of the models), and between tests."""
+    _cache.clear()
 
 
 def client_cost_nanousd(provider_nanousd: int, *, markup_ppm: int) -> int:

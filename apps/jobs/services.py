@@ -3,7 +3,7 @@
 Each write is one transaction that locks the job first. A refusal rolls everything back and is then recorded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -347,8 +347,7 @@ def _admit(
     model = catalog.resolve_cached(job.team, request.model, only=principal.models_allowed)
     terms = lifecycle.terms_of(job)
     if terms is None:
-        terms = pricing.terms_of(pricing.card_in_force(job.team, job.job_type))
-        job.terms = {name: getattr(terms, name) for name in terms.__slots__}
+        terms = _freeze(job, pricing.terms_in_force(job.team, job.job_type))
     bound = bounds.of_call(request.body, model)
     _hold(job, terms, model, bound)
     call, payload = _entered(
@@ -363,6 +362,12 @@ def _admit(
         publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
     )
     return call
+
+
+def _freeze(job: Job, terms: pricing.Terms) -> pricing.Terms:
+    """Fix the job's pricing, at its first call."""
+    job.terms = {name: getattr(terms, name) for name in terms.__slots__}
+    return terms
 
 
 def _taken_within_s(wait_s: float) -> float:
@@ -475,13 +480,19 @@ def _admit_many(wishes: Sequence[_Wish]) -> list[Submitted | None]:
                 since=-_attach_window(),
             )
         }
+        entering: list[tuple[int, Job, pricing.Terms]] = []
         for place, wish in enumerate(wishes):
             job = jobs.get(wish.job_id)
             if job is None or job.team_id != wish.principal.team.pk or wish.request.fingerprint in asked_again:
                 continue
-            entered = _entered_plainly(job, wish)
+            terms = _terms_of_plain_call(job, wish)
+            if terms is not None:
+                entering.append((place, job, terms))
+        _hold_for_new({job.pk: (job, terms) for _, job, terms in entering}.values())
+        for place, job, terms in entering:
+            entered = _entered_plainly(job, terms, wishes[place])
             if entered is not None:
-                admitted[place] = (*entered, _taken_within_s(wish.wait_s))
+                admitted[place] = (*entered, _taken_within_s(wishes[place].wait_s))
         if admitted:
             statements.admit_many(
                 {call.job_id: call.job for call, _, _ in admitted.values()}.values(),
@@ -498,24 +509,54 @@ def _admit_many(wishes: Sequence[_Wish]) -> list[Submitted | None]:
 _admissions: Combiner[_Wish, Submitted | None] = Combiner(_admit_many, most=32)
 
 
-def _entered_plainly(job: Job, wish: _Wish) -> tuple[Call, CallPayload] | None:
-    """The call entered into its locked job, if that needs no decision: a flat job under way that has its hold."""
-    terms = lifecycle.terms_of(job)
-    if (
-        job.status != Job.Status.IN_PROGRESS
-        or terms is None
-        or terms.is_metered
-        or (job.held_micros == 0 and terms.price_micros > 0)
-        or job.total_calls >= settings.CALLS_PER_JOB_MAX
-    ):
+def _terms_of_plain_call(job: Job, wish: _Wish) -> pricing.Terms | None:
+    """How the locked job is priced, if it can have this call without a decision: it is open and flat, its team is
+    active, and it has room. The first of several such calls surely enters."""
+    terms = lifecycle.terms_of(job) or pricing.terms_in_force(job.team, job.job_type)
+    if terms.is_metered or job.status not in (Job.Status.PENDING, Job.Status.IN_PROGRESS) or not _has_room(job, wish):
         return None
     try:
         require_active(job.team.status, job.team.organization.status)
-        call_metadata = _call_metadata(job, wish.request)
     except DomainError:
         return None
+    return terms
+
+
+def _has_room(job: Job, wish: _Wish) -> bool:
+    """For one more call and its metadata."""
+    try:
+        _call_metadata(job, wish.request)
+    except DomainError:
+        return False
+    return bool(job.total_calls < settings.CALLS_PER_JOB_MAX)
+
+
+def _hold_for_new(jobs: Iterable[tuple[Job, pricing.Terms]]) -> None:
+    """Hold the price of jobs at their first call, of as many as can have it at once; those have their terms then."""
+    new = [(job, terms) for job, terms in jobs if job.terms is None]
+    priced = [(job, terms) for job, terms in new if terms.price_micros > 0]
+    held: set[str] = set()
+    if priced:
+        held = ledger.hold_many([(job.team, str(job.pk), terms.price_micros) for job, terms in priced])
+    for job, terms in new:
+        if terms.price_micros == 0 or str(job.pk) in held:
+            _freeze(job, terms)
+            job.held_micros = terms.price_micros
+
+
+def _entered_plainly(job: Job, terms: pricing.Terms, wish: _Wish) -> tuple[Call, CallPayload] | None:
+    """The call entered into its locked job, unless the job has no hold, or no room after others of the group."""
+    if job.terms is None or (job.held_micros == 0 and terms.price_micros > 0) or not _has_room(job, wish):
+        return None
     return _entered(
-        job, wish.request, terms, wish.model, wish.bound, call_metadata, reply_to=wish.reply_to, completes_job=False
+        job,
+        wish.request,
+        terms,
+        wish.model,
+        wish.bound,
+        _call_metadata(job, wish.request),
+        reply_to=wish.reply_to,
+        completes_job=False,
     )
 
 

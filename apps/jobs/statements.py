@@ -8,7 +8,6 @@ from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F,
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
-from apps.core import clock
 from apps.core.prepared import Insert, Param, Rows, Select, Together, Update, any_of, attributes, columns, param
 from apps.jobs.models import Attempt, Call, CallPayload, Job
 from apps.teams.models import Team
@@ -61,13 +60,12 @@ _JOB_COLUMNS = (
     "completed_at",
     "closed_by",
 )
-_INSERT_JOB = Insert(Job, lambda: columns(Job, *_JOB_COLUMNS))
+_INSERT_JOB = Insert(Job, lambda: columns(Job, *_JOB_COLUMNS), returning="created_at")
 
 
 def insert_job(job: Job) -> None:
-    """Insert a new job. Its instants are the database's; `created_at` is this process's guess until it is read."""
-    _INSERT_JOB.run(**attributes(job, _JOB_COLUMNS))
-    job.created_at = clock.now()
+    """Insert a new job. Its instants are the database's."""
+    job.created_at = _INSERT_JOB.run_returning(**attributes(job, _JOB_COLUMNS))
 
 
 # --- Admission ---------------------------------------------------------------------------------------------

@@ -52,7 +52,10 @@ GUARDS = {
         Cut(
             "apps.jobs.statements",
             None,
-            {'state__in=Call.OPEN_STATES, claim=param("claim", Call)': "state__in=Call.OPEN_STATES"},
+            {
+                'state__in=Call.OPEN_STATES, claim=param("claim", Call)': "state__in=Call.OPEN_STATES",
+                "jobs_call.id = given.id AND jobs_call.claim = given.claim AND": "jobs_call.id = given.id AND",
+            },
         )
     ],
     # The two walls before a second charge of a job. While one stands a run stays green without the other.

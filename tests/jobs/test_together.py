@@ -13,6 +13,7 @@ from django.forms.models import model_to_dict
 from apps.catalog.errors import ModelNotAllowed
 from apps.core.models import Event
 from apps.credits.errors import InsufficientCredits
+from apps.credits.models import Account, Hold
 from apps.jobs import crew, execution, lifecycle, services, sweeper
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
 from apps.jobs.gateway.interface import GatewayError
@@ -63,13 +64,13 @@ def served(**more: Any) -> Outcome:
 
 
 @contextmanager
-def locked_elsewhere(job: Job) -> Iterator[None]:
-    """The job under another transaction's lock."""
+def locked_elsewhere(row: Job | Account) -> Iterator[None]:
+    """The row under another transaction's lock."""
     is_locked, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:
         with transaction.atomic():
-            Job.objects.select_for_update().get(pk=job.pk)
+            type(row)._default_manager.select_for_update().get(pk=row.pk)
             is_locked.set()
             assert may_end.wait(20)
         connection.close()
@@ -132,23 +133,78 @@ def test_call_that_is_admitted_in_a_group_is_one_like_any_other(acme: make.Custo
 
 
 def test_what_needs_a_decision_is_left_to_one_alone_and_the_rest_is_admitted(acme: make.Customer):
-    plain, closed, new = under_way(acme), under_way(acme), steps.open_job(acme)
+    plain, closed = under_way(acme), under_way(acme)
     metered = by_tokens()
     steps.complete(acme, closed)
 
     found = services._admit_many(
         [
             wish(acme, closed),
-            wish(acme, new),
             wish(metered, under_way(metered)),
             wish(acme, plain, call_metadata={"x": "y" * 20_000}),
             wish(acme, plain),
         ]
     )
 
-    assert [each is not None for each in found] == [False, False, False, False, True]
+    assert [each is not None for each in found] == [False, False, False, True]
     assert steps.fresh(plain).open_calls == 1
     assert Call.objects.filter(state=Call.State.QUEUED).count() == 1
+
+
+def test_first_calls_hold_their_jobs_prices(acme: make.Customer):
+    jobs = [steps.open_job(acme) for _ in range(3)]
+
+    found = services._admit_many([wish(acme, job) for job in (*jobs, jobs[0])])
+
+    assert None not in found
+    assert steps.money(acme) == (100, 3)
+    assert [(steps.fresh(job).held_micros, steps.fresh(job).status) for job in jobs] == [
+        (1_000_000, "in_progress")
+    ] * 3
+    assert [steps.terms_of(job).price_micros for job in jobs] == [1_000_000] * 3
+    assert [hold.amount_micros for hold in Hold.objects.filter(state="open")] == [1_000_000] * 3
+
+
+def test_first_calls_that_the_wallet_cannot_bear_together_are_judged_one_by_one(db: None):
+    make.platform_model()
+    poor = make.customer(team_id="poor", credits=2)
+    rich = make.customer(team_id="rich", credits=5)
+    of_poor, of_rich = [steps.open_job(poor) for _ in range(3)], steps.open_job(rich)
+
+    found = services._admit_many([*(wish(poor, job) for job in of_poor), wish(rich, of_rich)])
+
+    assert [each is not None for each in found] == [False, False, False, True]
+    assert (steps.money(poor), steps.money(rich)) == ((2, 0), (5, 1))
+    assert [steps.fresh(job).terms for job in of_poor] == [None] * 3
+    for job in of_poor[:2]:
+        steps.ask(poor, job)
+    with pytest.raises(InsufficientCredits):
+        steps.ask(poor, of_poor[2])
+
+
+def test_wallet_that_is_locked_holds_up_nobody_else(acme: make.Customer, globex: make.Customer):
+    one, two = steps.open_job(acme), steps.open_job(globex)
+
+    with locked_elsewhere(Account.objects.get(team=acme.team)):
+        assert services._admit_many([wish(acme, one)]) == [None]
+        assert services._admit_many([wish(globex, two)]) != [None]
+
+
+def test_nothing_is_held_for_a_first_call_that_is_refused(acme: make.Customer):
+    job = steps.open_job(acme)
+
+    assert services._admit_many([wish(acme, job, call_metadata={"x": "y" * 20_000})]) == [None]
+
+    assert (steps.money(acme), steps.fresh(job).terms) == ((100, 0), None)
+
+
+def test_free_job_needs_no_hold(acme: make.Customer, settings: Any):
+    settings.DEFAULT_CREDITS_PER_JOB = 0
+    job = steps.open_job(acme)
+
+    assert services._admit_many([wish(acme, job)]) != [None]
+
+    assert (steps.money(acme), Hold.objects.count(), steps.terms_of(job).price_micros) == ((100, 0), 0, 0)
 
 
 def test_job_of_another_team_is_none_of_yours(acme: make.Customer, globex: make.Customer):

@@ -9,7 +9,7 @@ from apps.credits.ledger.accounts import ensure_system_accounts, insufficient, l
 from apps.credits.ledger.charging import Charge, charge
 from apps.credits.ledger.corrections import adjust, reverse
 from apps.credits.ledger.grants import grant
-from apps.credits.ledger.holds import extend, hold, release
+from apps.credits.ledger.holds import extend, hold, hold_many, release
 
 __all__ = [
     "Charge",
@@ -19,6 +19,7 @@ __all__ = [
     "extend",
     "grant",
     "hold",
+    "hold_many",
     "insufficient",
     "lock_wallet",
     "open_wallet",

@@ -6,11 +6,11 @@ The CHECKs of the account hold whatever is asked here. Amounts are micros.
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import BigIntegerField, F
 
 from apps.core.errors import InvalidRequest
 from apps.core.money import MAX_CREDITS, MICROS
-from apps.core.prepared import Select, param
+from apps.core.prepared import Param, Select, Update, param
 from apps.credits.models import Account
 from apps.teams.models import Team
 
@@ -29,8 +29,20 @@ _LOCKED: Select[Account] = Select(
     lambda: (
         Account.objects.select_for_update()
         .filter(pk=param("id", Account))
-        .only("posted_micros", "held_micros", "credit_line_micros")
+        .only("posted_micros", "held_micros", "credit_line_micros", "seq")
     )
+)
+
+
+# For who has the account's lock and knows what it has: the same as `post` with an entry, and no answer.
+POST: Update = Update(
+    lambda: Account.objects.filter(pk=param("id", Account)),
+    lambda: {
+        "posted_micros": F("posted_micros") + Param("posted", BigIntegerField()),
+        "held_micros": F("held_micros") + Param("held", BigIntegerField()),
+        "used_micros": F("used_micros") + Param("used", BigIntegerField()),
+        "seq": F("seq") + 1,
+    },
 )
 
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import BigIntegerField, Value
 
 from apps.core.actors import SYSTEM, Actor
+from apps.core.db import joined
 from apps.core.errors import IdempotencyConflict
 from apps.core.ids import new_id
-from apps.core.prepared import Insert, Param, Select, columns, param
+from apps.core.prepared import Insert, Param, Select, Together, columns, param
 from apps.credits.ledger import accounts, balances, grants, holds
 from apps.credits.models import REVENUE_ID, Entry, Hold
 from apps.teams.models import Team
@@ -24,8 +24,20 @@ class Charge:
     uncollected_micros: int
 
 
+# With its account locked: from there on this is the only change of its balance, holds and grants.
 _TEAM_HOLD: Select[Hold] = Select(
-    lambda: Hold.objects.filter(job=param("job", Hold), account__team=Param("team", BigIntegerField()))[:1]
+    lambda: (
+        Hold.objects.filter(job=param("job", Hold), account__team=Param("team", BigIntegerField()))
+        .select_for_update(of=("account",))
+        .select_related("account")
+        .only(
+            "state",
+            "account__posted_micros",
+            "account__held_micros",
+            "account__credit_line_micros",
+            "account__seq",
+        )[:1]
+    )
 )
 _INSERT_CHARGE = Insert(
     Entry,
@@ -48,6 +60,9 @@ _INSERT_CHARGE = Insert(
     },
 )
 
+_CHARGE = Together(balances.POST, _INSERT_CHARGE, grants.USE_LOT, grants.INSERT_USE)
+_CHARGE_WITHOUT_LOT = Together(balances.POST, _INSERT_CHARGE)
+
 
 def charge(team: Team, *, job: str, amount_micros: int, actor: Actor = SYSTEM, reason: str = "") -> Charge:
     """Charge a job once, resolving its hold.
@@ -57,19 +72,19 @@ def charge(team: Team, *, job: str, amount_micros: int, actor: Actor = SYSTEM, r
     Raises: IdempotencyConflict when the job is another team's.
     """
     balances.require_amount(amount_micros, least=0)
-    with transaction.atomic():
+    with joined():
         idempotency_key = f"charge:job:{job}"
         held = _TEAM_HOLD.first(job=job, team=team.pk)
         if held is not None and held.state != Hold.State.OPEN:
             return _charged_before(team, idempotency_key, amount_micros)
-        account_id = held.account_id if held is not None else accounts.wallet_id(team)
-        # From here on the account's lock makes this the only change of its balance, holds and grants.
-        account = balances.locked(account_id)
-        if held is None:
+        if held is not None:
+            account = held.account
+        else:
+            account = balances.locked(accounts.wallet_id(team))
             if Entry.objects.filter(idempotency_key=idempotency_key).exists():
                 return _charged_before(team, idempotency_key, amount_micros)
             # A job that held nothing leaves a hold too: closed, so that it is charged once and holds nothing later.
-            held = holds.insert(account_id, job, 0) or Hold.objects.get(account_id=account_id, job=job)
+            held = holds.insert(account.pk, job, 0) or Hold.objects.get(account=account, job=job)
         # What it holds is read as it is closed: it may have been extended, or closed, before the lock was ours.
         held_micros = holds.close(held, Hold.State.CHARGED)
         if held_micros is None:
@@ -77,23 +92,30 @@ def charge(team: Team, *, job: str, amount_micros: int, actor: Actor = SYSTEM, r
         available = account.posted_micros - account.held_micros + account.credit_line_micros + held_micros
         # A hold that is older than a take-back is still the job's to spend.
         take = min(amount_micros, max(available, held_micros))
-        side = balances.post(account_id, held=-held_micros, posted=-take, used=take)
         if take == 0:
+            balances.post(account.pk, held=-held_micros)
             return Charge(None, 0, amount_micros)
         entry_id = new_id()
-        _INSERT_CHARGE.run(
-            id=entry_id,
-            debit_account=account_id,
-            amount_micros=take,
-            debit_seq=side.seq,
-            debit_balance_micros=side.posted,
-            job=job,
-            source=f"job:{job}",
-            actor=str(actor),
-            reason=reason,
-            idempotency_key=idempotency_key,
-        )
-        grants.burn(account_id, entry_id, take)
+        uses, short = grants.to_burn(account.pk, take)
+        post = {"id": account.pk, "held": -held_micros, "posted": -take, "used": take}
+        entry = {
+            "id": entry_id,
+            "debit_account": account.pk,
+            "amount_micros": take,
+            "debit_seq": account.seq + 1,
+            "debit_balance_micros": account.posted_micros - take,
+            "job": job,
+            "source": f"job:{job}",
+            "actor": str(actor),
+            "reason": reason,
+            "idempotency_key": idempotency_key,
+        }
+        if uses:
+            _CHARGE.run(post, entry, *uses[0].parameters(entry_id))
+            grants.record(account.pk, entry_id, uses[1:], short)
+        else:
+            _CHARGE_WITHOUT_LOT.run(post, entry)
+            grants.record(account.pk, entry_id, [], short)
         return Charge(entry_id, take, amount_micros - take)
 
 

@@ -1,13 +1,16 @@
 """Lots of credits: given by a grant, burnt in their order by whatever takes credits out."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import BigIntegerField, F
 
 from apps.core.actors import Actor
-from apps.core.prepared import Insert, Param, Select, Update, columns, param
+from apps.core.prepared import Insert, Param, Select, Together, Update, columns, param
 from apps.credits.ledger import accounts, balances, entries
 from apps.credits.models import ISSUED_ID, Entry, Grant, GrantUse
 from apps.teams.models import Team
@@ -22,11 +25,27 @@ PRIORITIES = {
 _LOTS: Select[Grant] = Select(
     lambda: Grant.objects.filter(account=param("account", Grant), remaining_micros__gt=0).only("remaining_micros")
 )
-_USE_LOT = Update(
+USE_LOT = Update(
     lambda: Grant.objects.filter(pk=param("id", Grant)),
     lambda: {"remaining_micros": F("remaining_micros") - Param("used", BigIntegerField())},
 )
-_INSERT_USE = Insert(GrantUse, lambda: columns(GrantUse, "entry", "grant", "amount_micros"))
+INSERT_USE = Insert(GrantUse, lambda: columns(GrantUse, "entry", "grant", "amount_micros"))
+_USE = Together(USE_LOT, INSERT_USE)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What an entry takes of a lot, in micros."""
+
+    lot_id: UUID
+    amount_micros: int
+
+    def parameters(self, entry_id: UUID) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Those of USE_LOT and of INSERT_USE."""
+        return (
+            {"id": self.lot_id, "used": self.amount_micros},
+            {"entry": entry_id, "grant": self.lot_id, "amount_micros": self.amount_micros},
+        )
 
 
 def grant(
@@ -108,10 +127,10 @@ def grant(
         return entry
 
 
-def burn(
-    account_id: int, entry_id: UUID, amount_micros: int, *, spare_micros: int = 0, before: Entry | None = None
-) -> None:
-    """Take an entry's amount from the account's grants in burn order; what they lack becomes debt.
+def to_burn(
+    account_id: int, amount_micros: int, *, spare_micros: int = 0, before: Entry | None = None
+) -> tuple[list[Use], int]:
+    """What an amount takes of the account's grants, in burn order, and what they lack.
 
     The caller has the account's row lock, so nobody else changes its grants. `spare_micros` of them stay. The lots
     that the entry `before` made go before all others.
@@ -122,12 +141,27 @@ def burn(
         lots.sort(key=lambda lot: lot.pk not in own)
     left = min(amount_micros, max(0, sum(lot.remaining_micros for lot in lots) - spare_micros))
     short = amount_micros - left
+    uses = []
     for lot in lots:
         if left == 0:
             break
         used = min(lot.remaining_micros, left)
         left -= used
-        _USE_LOT.run(id=lot.pk, used=used)
-        _INSERT_USE.run(entry=entry_id, grant=lot.pk, amount_micros=used)
-    if short:
-        balances.change_debt(account_id, short)
+        uses.append(Use(lot.pk, used))
+    return uses, short
+
+
+def burn(
+    account_id: int, entry_id: UUID, amount_micros: int, *, spare_micros: int = 0, before: Entry | None = None
+) -> None:
+    """Take an entry's amount from the account's grants, see `to_burn`; what they lack becomes debt."""
+    uses, short = to_burn(account_id, amount_micros, spare_micros=spare_micros, before=before)
+    record(account_id, entry_id, uses, short)
+
+
+def record(account_id: int, entry_id: UUID, uses: Iterable[Use], short_micros: int) -> None:
+    """Write what an entry takes of lots, and what it lacks as debt."""
+    for use in uses:
+        _USE.run(*use.parameters(entry_id))
+    if short_micros:
+        balances.change_debt(account_id, short_micros)

@@ -1,9 +1,13 @@
 """What jobs reserve: a hold is opened, made larger or smaller, and closed once. No entry, as no credits move."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import connection, transaction
 
+from apps.core.db import joined
+from apps.core.ids import new_id
+from apps.core.prepared import Rows
 from apps.credits.errors import HoldClosed
 from apps.credits.ledger import accounts, balances
 from apps.credits.models import Hold
@@ -16,7 +20,7 @@ def hold(team: Team, *, job: str, amount_micros: int) -> Hold:
     Raises: InsufficientCredits when less can be spent, HoldClosed after a charge or release; nothing is held then.
     """
     balances.require_amount(amount_micros, least=0)
-    with transaction.atomic():
+    with joined():
         wallet = balances.reserve(team, amount_micros)
         if wallet is None:
             # A twin may have taken the last credits for this same job a moment ago.
@@ -27,9 +31,46 @@ def hold(team: Team, *, job: str, amount_micros: int) -> Hold:
         new = insert(wallet, job, amount_micros)
         if new is not None:
             return new
-        first = _open(Hold.objects.get(job=job, account_id=wallet))
         balances.post(wallet, held=-amount_micros)
-        return first
+        return _open(Hold.objects.get(job=job, account_id=wallet))
+
+
+_HOLD_MANY = Rows(
+    Hold,
+    ("id", "job", "amount_micros"),
+    """
+    WITH given AS ({rows}),
+    needed AS (SELECT team_id, sum(amount_micros)::bigint AS amount FROM given GROUP BY team_id),
+    free AS (
+        SELECT wallet.id, wallet.team_id, needed.amount FROM credits_account AS wallet JOIN needed USING (team_id)
+        WHERE wallet.kind = 'wallet' AND wallet.restriction = ''
+            AND wallet.posted_micros - wallet.held_micros + wallet.credit_line_micros >= needed.amount
+        FOR UPDATE OF wallet SKIP LOCKED
+    ),
+    taken AS (
+        UPDATE credits_account SET held_micros = held_micros + free.amount FROM free
+        WHERE credits_account.id = free.id RETURNING credits_account.id, credits_account.team_id
+    )
+    INSERT INTO credits_hold (id, account_id, job, amount_micros, state, opened_at)
+    SELECT given.id, taken.id, given.job, given.amount_micros, 'open', CURRENT_TIMESTAMP
+    FROM given JOIN taken USING (team_id)
+    RETURNING job
+    """,
+    more={"team_id": "bigint"},
+)
+
+
+def hold_many(wanted: Sequence[tuple[Team, str, int]]) -> set[str]:
+    """Reserve micros for jobs that never had a hold, each given with its team. The jobs that have one now.
+
+    On PostgreSQL, inside the caller's transaction. All of a team's or none: where its wallet cannot bear the sum, or
+    somebody has it locked just now, `hold` says which of them can have theirs. So this waits for no lock.
+    Raises: IntegrityError for a job that has had a hold, after which the transaction can only be rolled back.
+    """
+    for _, _, amount_micros in wanted:
+        balances.require_amount(amount_micros, least=0)
+    rows = [{"id": new_id(), "job": job, "amount_micros": amount, "team_id": team.pk} for team, job, amount in wanted]
+    return {row[0] for row in _HOLD_MANY.run(rows)}
 
 
 def extend(team: Team, *, job: str, to_micros: int) -> Hold:
