@@ -204,17 +204,16 @@ def run_requests(meter: Meter, secret: str, team_id: str) -> None:
 @contextmanager
 def _worker_beside() -> Iterator[None]:
     """Instead of publishing to a worker, run the call in a thread, whose cost is not this thread's."""
-    original = dispatch.publish
+    original = dispatch.publish_new
 
-    def publish(call_ids: list[Any]) -> int:
-        threading.Thread(target=_run_call, args=(str(call_ids[0]),)).start()
-        return 1
+    def publish(call_id: Any) -> None:
+        threading.Thread(target=_run_call, args=(str(call_id),)).start()
 
-    dispatch.publish = publish
+    dispatch.publish_new = publish
     try:
         yield
     finally:
-        dispatch.publish = original
+        dispatch.publish_new = original
 
 
 def _run_call(call_id: str) -> None:

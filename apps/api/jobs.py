@@ -2,7 +2,6 @@
 
 from typing import Annotated
 
-from django.db.models import QuerySet
 from pydantic import Field, StringConstraints, field_validator
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -99,7 +98,9 @@ class CompleteJob(KeyView):
         )
         team = self.principal.team
         return answer(
-            present.completion(job, list(_calls(job)), billing.balance(team), show_costs=billing.shows_costs(team)),
+            present.completion(
+                job, services.calls_of(job), billing.balance(team), show_costs=billing.shows_costs(team)
+            ),
             is_replay=is_replay,
         )
 
@@ -114,7 +115,7 @@ class OneJob(EitherView):
             present.job(job)
             | {
                 "costs": present.costs(job, billing.balance(job.team), show_costs=show_costs),
-                "calls": [present.call_line(call) for call in _calls(job)],
+                "calls": [present.call_line(call) for call in services.calls_of(job)],
             }
         )
 
@@ -161,7 +162,7 @@ class JobCosts(OneJob):
                             "cost_usd": cost(call.provider_cost_nanousd, 8),
                             "created_at": iso(call.created_at),
                         }
-                        for call in _calls(job)
+                        for call in services.calls_of(job)
                     ],
                 },
             }
@@ -218,7 +219,3 @@ def operator_job(job_id: str) -> Job:
     if found is None:
         raise JobNotFound
     return found
-
-
-def _calls(job: Job) -> QuerySet[Call]:
-    return Call.objects.filter(job=job).order_by("created_at", "id")

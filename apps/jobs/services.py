@@ -236,6 +236,11 @@ def find_call(team: Team, job_id: str, call_id: str) -> Call:
     return found
 
 
+def calls_of(job: Job) -> list[Call]:
+    """A job's calls in their order, with what its list of them shows."""
+    return statements.CALLS_OF_JOB.all(job=job.pk)
+
+
 def find_answered(team: Team, job_id: str, call_id: str, *, with_job: bool = False) -> Call:
     """`find_call` for one who waited, in one query with others whose calls have ended just now. With what an answer
     shows, and its job if asked for. Raises: CallNotFound."""

@@ -538,6 +538,25 @@ ANSWERS_WITH_JOBS: Select[Call] = Select(
     )
 )
 
+CALLS_OF_JOB: Select[Call] = Select(
+    lambda: (
+        Call.objects.filter(job=param("job", Call))
+        .order_by("created_at", "id")
+        .only(
+            "id",
+            "state",
+            "purpose",
+            "model_group_used",
+            "prompt_tokens",
+            "completion_tokens",
+            "provider_cost_nanousd",
+            "latency_ms",
+            "error_message",
+            "created_at",
+        )
+    )
+)
+
 STILL_OPEN: Select[Call] = Select(
     lambda: Call.objects.filter(pk=param("id", Call), state__in=Call.OPEN_STATES).only("id")
 )

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.core import clock, prepared
 from apps.core.models import AuditEntry, IdempotencyKey, Process
-from apps.core.prepared import Insert, Param, Select, Together, Update, columns, param
+from apps.core.prepared import Insert, Param, Rows, Select, Together, Update, any_of, columns, param
 from apps.teams.models import Team
 from tests import make
 
@@ -192,3 +192,67 @@ def test_attributes_are_the_columns_own_values(acme: make.Customer):
         "organization": acme.organization.pk,
         "team_id": "acme",
     }
+
+
+def test_column_that_the_database_filled_is_returned():
+    statement = Insert(Process, lambda: columns(Process, "name", "kind"), returning="seen_at")
+
+    returned = statement.run_returning(name="a", kind="web")
+
+    assert returned == Process.objects.get().seen_at
+
+
+# --- Many at once: PostgreSQL's alone -----------------------------------------------------------------------
+
+
+@pytest.mark.postgresql
+def test_list_is_one_parameter():
+    for name in ("a", "b", "c"):
+        Process.objects.create(name=name, kind="web")
+    statement: Select[Process] = Select(lambda: Process.objects.filter(any_of("name", "names")).order_by("name"))
+
+    found = [[row.name for row in statement.all(names=names)] for names in (["c", "a"], ["b"], [])]
+
+    assert found == [["a", "c"], ["b"], []]
+
+
+@pytest.mark.postgresql
+def test_rows_come_in_the_types_of_their_columns():
+    insert = Rows(
+        IdempotencyKey,
+        ("scope", "key", "fingerprint", "result"),
+        """
+        WITH given AS ({rows})
+        INSERT INTO core_idempotencykey ({columns}, secret) SELECT {columns}, given.note FROM given RETURNING key
+        """,
+        more={"note": "text"},
+    )
+    results: list[Any] = [{"a": [1, None, "ü"]}, {}]
+
+    made = insert.run(
+        [
+            {"scope": "s", "key": f"k{n}", "fingerprint": '"%s', "result": result, "note": ""}
+            for n, result in enumerate(results)
+        ]
+    )
+
+    assert made == [("k0",), ("k1",)]
+    rows = IdempotencyKey.objects.order_by("key")
+    assert [(row.fingerprint, row.result) for row in rows] == [('"%s', result) for result in results]
+
+
+@pytest.mark.postgresql
+def test_rows_assign_all_columns_but_their_keys():
+    for name in ("a", "b", "c"):
+        Process.objects.create(name=name, kind="web")
+    update = Rows(
+        Process,
+        ("name", "kind"),
+        "WITH given AS ({rows}) UPDATE core_process SET {assignments} FROM given"
+        " WHERE core_process.name = given.name AND core_process.kind <> %s",
+        keys=("name",),
+    )
+
+    assert update.run([{"name": "a", "kind": "x"}, {"name": "b", "kind": "y"}], "nothing") == []
+
+    assert dict(Process.objects.values_list("name", "kind")) == {"a": "x", "b": "y", "c": "web"}
