@@ -18,6 +18,28 @@ class CompletionRequest:
     team_id: str
     provider_model: str
     body: dict[str, Any]
+    target: "Target | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a route without an address of its own sends a request, and with which secret. Never in a log."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """Texts (or lists of tokens) to embed. `options` are OpenAI's, without model, input and encoding."""
+
+    call_id: str
+    attempt_id: str
+    team_id: str
+    provider_model: str
+    input: list[Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    target: Target | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +62,31 @@ class Completion:
     raw_usage: str = ""
     cost_nanousd: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a streamed answer. `choices` are those of OpenAI's chunk, with finish reasons in its spelling and
+    without `content: null`; usage and cost come with the last one, if at all."""
+
+    choices: list[dict[str, Any]]
+    provider_id: str = ""
+    created: int = 0
+    resolved_model: str = ""
+    usage: Usage | None = None
+    raw_usage: str = ""
+    cost_nanousd: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """A vector for each input, in its order."""
+
+    vectors: list[list[float]]
+    resolved_model: str
+    usage: Usage | None
+    raw_usage: str = ""
+    cost_nanousd: int | None = None
 
 
 class GatewayError(Exception):
