@@ -117,8 +117,12 @@ def give(
     actor: Actor,
     listed_as: str = TeamAlias.ListedAs.ACCESS_GROUP,
 ) -> TeamAlias | TeamAccessGroup | TeamModelGroup:
-    """Let a team use one more thing. `listed_as` is under which list an alias is shown. Repeatable."""
+    """Let a team use one more thing. `listed_as` is under which list an alias is shown. Repeatable.
+
+    Raises: AliasNotFound when it was deleted meanwhile.
+    """
     with _audited(team, actor):
+        _keep(what)
         if isinstance(what, AccessGroup):
             return TeamAccessGroup.objects.get_or_create(team=team, access_group=what)[0]
         if isinstance(what, ModelGroup):
@@ -135,6 +139,13 @@ def take(team: Team, what: ModelAlias | AccessGroup | ModelGroup, *, actor: Acto
             TeamModelGroup.objects.filter(team=team, model_group=what).delete()
         else:
             TeamAlias.objects.filter(team=team, alias=what).delete()
+
+
+def _keep(what: ModelAlias | AccessGroup | ModelGroup) -> None:
+    """Lock what is about to be pointed to, so that it is not deleted meanwhile. Raises: AliasNotFound."""
+    rows: Any = type(what)._default_manager
+    if rows.select_for_update(no_key=True).filter(pk=what.pk).first() is None:
+        raise AliasNotFound(f"'{what.name}' not found")
 
 
 @contextmanager
@@ -239,7 +250,7 @@ def set_team_default(team: Team, name: str | None, *, actor: Actor) -> None:
     Raises: AliasNotFound.
     """
     with transaction.atomic():
-        known = _Known.of([] if name is None else [name])
+        known = _Known.of([name] if name is not None else [])
         what = None if name is None else known.aliases.get(name) or known.model_groups.get(name)
         if name is not None and what is None:
             raise AliasNotFound(f"Model alias '{name}' not found")
@@ -247,12 +258,16 @@ def set_team_default(team: Team, name: str | None, *, actor: Actor) -> None:
 
 
 def choose_default(team: Team, what: ModelAlias | ModelGroup | None, *, actor: Actor) -> None:
-    """The same for what is known. A default that the team may not use is passed over."""
+    """The same for what is known. A default that the team may not use is passed over.
+
+    Raises: AliasNotFound when it was deleted meanwhile.
+    """
     with transaction.atomic():
         before = _defaults_of([team]).get(team.pk)
         if what is None:
             TeamDefaultModel.objects.filter(team=team).delete()
         else:
+            _keep(what)
             is_group = isinstance(what, ModelGroup)
             chosen = {"alias": None if is_group else what, "model_group": what if is_group else None}
             TeamDefaultModel.objects.update_or_create(team=team, defaults=chosen)
