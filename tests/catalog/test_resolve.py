@@ -157,12 +157,15 @@ def test_key_s_list_narrows_what_access_groups_lend(bundled: make.Customer):
 
 
 def test_default_is_what_the_oldest_access_group_lends_after_what_was_given_alone(bundled: make.Customer):
-    make.access_group("newer", "c")
-    catalog.set_team_models(bundled.team, actor=make.TESTER, access_groups=["newer", "bundle"])
-    assert resolved(bundled) == "a"
+    make.alias("z")
+    oldest, newer = make.access_group("oldest", "z"), make.access_group("newer", "a", "z")
+    catalog.set_team_models(bundled.team, actor=make.TESTER, access_groups=[])
+    for group in (oldest, newer):
+        catalog.give(bundled.team, group, actor=make.TESTER)
+    assert resolved(bundled) == "z"
 
-    catalog.set_team_models(bundled.team, actor=make.TESTER, access_groups=["newer", "bundle", "b"])
-    assert resolved(bundled) == "b"
+    catalog.give(bundled.team, ModelAlias.objects.get(name="c"), actor=make.TESTER)
+    assert resolved(bundled) == "c"
 
 
 # --- Model groups ------------------------------------------------------------------------------------------

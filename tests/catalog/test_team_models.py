@@ -103,6 +103,9 @@ def test_model_group_among_the_access_groups_is_taken_as_one(customer: make.Cust
 
     found = catalog.set_team_models(customer.team, actor=make.TESTER, access_groups=["agent"], model_groups=["other"])
     assert (found.access_groups, sorted(found.model_groups)) == ([], ["agent", "other"])
+    ids = set(TeamModelGroup.objects.values_list("id", flat=True))
+    catalog.set_team_models(customer.team, actor=make.TESTER, access_groups=["agent"], model_groups=["other"])
+    assert set(TeamModelGroup.objects.values_list("id", flat=True)) == ids
 
     # Now it belongs to the other list, which alone takes it away.
     assert catalog.set_team_models(customer.team, actor=make.TESTER, access_groups=[]).model_groups
