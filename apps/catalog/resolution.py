@@ -113,14 +113,18 @@ def _default(team: Team, only: tuple[str, ...]) -> ResolvedModel:
             else _DEFAULT_MEMBERS.all(team=team.pk)
         )
         if members and (alias is None or _annotated(members[0], "is_chosen")):
-            first = members[0].group
-            return _of_group([member for member in members if member.group_id == first.pk], first.name)
+            first = members[0]
+            same = [member for member in members if member.group_id == first.group_id]
+            return _of_group(same, _annotated(first, "group_name"))
     if alias is None:
         raise NoModelAvailable(f"No model available for team '{team.team_id}'")
     return _of_alias(alias, alias.name)
 
 
 # --- Queries -----------------------------------------------------------------------------------------------
+
+# Columns of an alias that resolving has no use for.
+_UNUSED = ("display_name", "description", "created_at", "updated_at")
 
 
 def _active_aliases(team: Any) -> QuerySet[ModelAlias]:
@@ -134,7 +138,7 @@ def _active_aliases(team: Any) -> QuerySet[ModelAlias]:
     return (
         ModelAlias.objects.filter(status=ModelAlias.Status.ACTIVE)
         .annotate(given_id=Subquery(given.values("id")[:1]), bundled_id=Subquery(bundled.values("id")[:1]))
-        .defer("display_name", "description", "created_at", "updated_at")
+        .defer(*_UNUSED)
     )
 
 
@@ -164,7 +168,8 @@ def _default_aliases(team: Any) -> QuerySet[ModelAlias]:
 def _usable_members() -> QuerySet[ModelGroupMember]:
     """Members that can answer, of groups in use."""
     return (
-        ModelGroupMember.objects.select_related("group", "alias")
+        ModelGroupMember.objects.select_related("alias")
+        .defer("created_at", *(f"alias__{name}" for name in _UNUSED))
         .filter(Q(alias__isnull=True) | Q(alias__status=ModelAlias.Status.ACTIVE), is_active=True)
         .filter(group__status=GroupStatus.ACTIVE)
     )
@@ -182,7 +187,7 @@ def _default_members(team: Any) -> QuerySet[ModelGroupMember]:
     chosen = TeamDefaultModel.objects.filter(team=team, model_group=OuterRef("group_id"))
     return (
         _usable_members()
-        .annotate(given_id=Subquery(given.values("id")[:1]), is_chosen=Exists(chosen))
+        .annotate(group_name=F("group__name"), given_id=Subquery(given.values("id")[:1]), is_chosen=Exists(chosen))
         .filter(given_id__isnull=False)
         .order_by("-is_chosen", "given_id", "priority", "id")
     )
