@@ -57,7 +57,9 @@ def postgres_seconds(before: PostgresUsage, after: PostgresUsage) -> float:
     """CPU that the server spent in between, without other databases' backends."""
     total = after.main_s + sum(after.living_s.values()) - before.main_s - sum(before.living_s.values())
     foreign = (before.foreign | after.foreign) & after.living_s.keys()
-    return total - sum(after.living_s[pid] - before.living_s.get(pid, 0.0) for pid in foreign)
+    ours = total - sum(after.living_s[pid] - before.living_s.get(pid, 0.0) for pid in foreign)
+    # The kernel counts hundredths; sums of floats leave crumbs, below zero too.
+    return round(ours, 6)
 
 
 def redis_seconds(client: "redis.Redis") -> float:

@@ -124,12 +124,12 @@ def _find_double(stack: Stack, executions: list[Execution], history: History, fo
     # A try that was written off as lost, at the platform's cost, and then sold all the same.
     by_number = {execution.id.rpartition("-")[2]: execution.attempt_id for execution in executions}
     for call_id, answer_id, attempt_id in stack.rows(
-        "SELECT c.id, p.response::json ->> 'id', a.id::text FROM jobs_call c"
+        "SELECT c.id, NULLIF(p.response, '')::json ->> 'id', a.id::text FROM jobs_call c"
         " JOIN jobs_callpayload p ON p.call_id = c.id"
         " LEFT JOIN jobs_attempt a ON a.call_id = c.id AND a.claim = c.claim AND a.state = 'succeeded'"
         " WHERE c.state = 'succeeded'"
     ):
-        answered_by = by_number.get(answer_id.removeprefix("chatcmpl-"))
+        answered_by = by_number.get((answer_id or "").removeprefix("chatcmpl-"))
         if answered_by != attempt_id:
             found.add("double", f"call {call_id}: paid for is attempt {attempt_id}, sold that of {answered_by}")
     for key, call_ids in history.calls_by_key.items():

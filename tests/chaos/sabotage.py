@@ -55,6 +55,7 @@ GUARDS = {
             {
                 'state__in=Call.OPEN_STATES, claim=param("claim", Call)': "state__in=Call.OPEN_STATES",
                 "jobs_call.id = given.id AND jobs_call.claim = given.claim AND": "jobs_call.id = given.id AND",
+                "RETURNING jobs_call.id, jobs_call.claim": "RETURNING jobs_call.id, given.claim",
             },
         )
     ],

@@ -90,7 +90,7 @@ def until(reached: Callable[[], Any], *, timeout_s: float = 10) -> None:
 
 def tell(direct: redis.Redis, mailbox: replies.Mailbox, call: str) -> None:
     """As a worker whose own line is well."""
-    direct.xadd(replies._stream_key(mailbox.name), {"call": call})
+    direct.xadd(replies._stream_key(mailbox.name), {"calls": call})
 
 
 def test_reply_of_another_process_arrives(mailbox: replies.Mailbox, woken: list[str]):
