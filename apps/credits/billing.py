@@ -133,6 +133,11 @@ def shows_costs(team: Team) -> bool:
     return _HIDES_COSTS.first(team=team.pk) is None
 
 
+def cancels_left_streams(team: Team) -> bool:
+    """Whether a stream of the team whose client left is broken off, instead of finished and paid whole."""
+    return BillingSettings.objects.filter(team=team, cancels_left_streams=True).exists()
+
+
 def _plan(version: RateCardVersion | None, *, show_costs: bool) -> Plan:
     return Plan(
         budget_mode=_BUDGET_MODE_OF.get(Mode(version.mode), "job_based") if version else "job_based",

@@ -310,6 +310,9 @@ class BillingSettings(models.Model):
 
     team = models.OneToOneField(Team, on_delete=models.CASCADE, primary_key=True, related_name="billing")
     show_costs = models.BooleanField(default=True, help_text="the team's keys see what calls cost in USD")
+    cancels_left_streams = models.BooleanField(
+        default=False, help_text="a stream whose client left is broken off, instead of finished and paid whole"
+    )
 
     class Meta:
         verbose_name_plural = "billing settings"

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
@@ -23,10 +23,13 @@ from apps.core.db import is_postgresql, release_connection
 from apps.core.ids import parse_uuid
 from apps.credits.pricing import token_cost_nanousd
 from apps.jobs import bounds, crew, leases, lifecycle, replies, statements
-from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError
+from apps.jobs.gateway.interface import Completion, CompletionRequest, Gateway, GatewayError
 from apps.jobs.gateway.routes import gateway_for
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call
+from apps.jobs.streaming import marks
+from apps.jobs.streaming.assembly import Assembly
+from apps.jobs.streaming.relay import Relay
 
 log = logging.getLogger("saasllm.execution")
 # Usage above this multiple of the bound (plus a floor) is absurd: a provider's bug, not a long answer.
@@ -167,35 +170,118 @@ def _abandon_earlier(call: Call) -> None:
 def _ask(claimed: Claimed) -> Outcome:
     """One try at the provider, as an outcome. The gateway raises nothing but GatewayError."""
     call = claimed.call
+    started = time.monotonic()
+    try:
+        gateway = gateway_for(call.route)
+        timeout_s = min(settings.GATEWAY_TIMEOUT_S, claimed.seconds_left)
+        if call.is_streamed:
+            return _ask_for_stream(claimed, gateway, timeout_s=timeout_s)
+        completion = gateway.complete(_request(claimed), timeout_s=timeout_s)
+    except GatewayError as error:
+        return _failed(call, error, started)
+    return _served(call, completion, latency_ms=_ms_since(started))
+
+
+def _request(claimed: Claimed) -> CompletionRequest:
+    call = claimed.call
     body: dict[str, Any] = orjson.loads(call.payload.request)
     if call.max_output_tokens and not (body.get("max_tokens") or body.get("max_completion_tokens")):
         body["max_tokens"] = call.max_output_tokens
-    request = CompletionRequest(
+    return CompletionRequest(
         call_id=str(call.pk),
         attempt_id=str(claimed.attempt_id),
         team_id=call.team.team_id,
         provider_model=call.provider_model,
         body=body,
     )
-    started = time.monotonic()
-    try:
-        completion = gateway_for(call.route).complete(
-            request, timeout_s=min(settings.GATEWAY_TIMEOUT_S, claimed.seconds_left)
-        )
-    except GatewayError as error:
-        latency_ms = int((time.monotonic() - started) * 1000)
-        log.info("call %s failed: %s", call.pk, error.code)
-        return Outcome(
-            Call.State.FAILED,
-            latency_ms=latency_ms,
-            lost_cost_nanousd=lost_cost_nanousd(call, call.payload.request) if error.was_executed else 0,
-            is_estimated=error.was_executed,
-            error_code=error.code,
-            error_status=error.status,
-            error_message=f"LLM call failed: {error.reason}",
-            retry_after_s=error.retry_after_s,
-        )
-    return _served(call, completion, latency_ms=int((time.monotonic() - started) * 1000))
+
+
+def _ms_since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000)
+
+
+def _failed(call: Call, error: GatewayError, started: float) -> Outcome:
+    log.info("call %s failed: %s", call.pk, error.code)
+    return Outcome(
+        Call.State.FAILED,
+        latency_ms=_ms_since(started),
+        lost_cost_nanousd=lost_cost_nanousd(call, call.payload.request) if error.was_executed else 0,
+        is_estimated=error.was_executed,
+        error_code=error.code,
+        error_status=error.status,
+        error_message=f"LLM call failed: {error.reason}",
+        retry_after_s=error.retry_after_s,
+    )
+
+
+def _ask_for_stream(claimed: Claimed, gateway: Gateway, *, timeout_s: float) -> Outcome:
+    """One try at a streamed answer, sent on as it comes. What was sent on is paid, however it ends.
+
+    Raises: GatewayError while nothing was sent on.
+    """
+    call, started = claimed.call, time.monotonic()
+    assembly, relay = Assembly(), Relay(call.reply_to, call.pk, call.claim)
+    ended: Outcome | None = None
+    with marks.kept(marks.Progress(call.pk, call.claim)) as progress:
+        chunks = gateway.stream(_request(claimed), timeout_s=timeout_s)
+        try:
+            for chunk in chunks:
+                choices = assembly.add(chunk)
+                if choices:
+                    relay.send(choices)
+                    is_first, progress.delivered_bytes = progress.delivered_bytes == 0, assembly.delivered_bytes
+                    if is_first and progress.delivered_bytes:
+                        progress.save_first()
+                if progress.is_cancelled:
+                    ended = _partial(call, assembly, started, state=Call.State.CANCELLED, code="call_cancelled")
+                    break
+                if _is_past_its_hold(call, assembly):
+                    break
+        except GatewayError as error:
+            if not assembly.delivered_bytes:
+                raise
+            log.info("call %s broke off: %s", call.pk, error.code)
+            ended = _partial(call, assembly, started, code=error.code, status=error.status, reason=error.reason)
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+    relay.flush(timeout_s=settings.REDIS_TIMEOUT_S)
+    if ended is not None:
+        return ended
+    finish_reason = "length" if _is_past_its_hold(call, assembly) else None
+    return _served(call, assembly.completion(finish_reason=finish_reason), latency_ms=_ms_since(started))
+
+
+def _is_past_its_hold(call: Call, assembly: Assembly) -> bool:
+    """Whether a metered call has been given more than was held for: its provider did not keep to the cap."""
+    return bool(
+        call.max_output_tokens and bounds.estimated_tokens(assembly.delivered_bytes) > call.bound_output_tokens
+    )
+
+
+def _partial(
+    call: Call,
+    assembly: Assembly,
+    started: float,
+    *,
+    state: Call.State = Call.State.FAILED,
+    code: str,
+    status: int = 500,
+    reason: str = "the caller left",
+) -> Outcome:
+    """The end of a stream that broke off: what was sent on, by the provider's count or by ours."""
+    completion = assembly.completion(finish_reason="length")
+    served = _served(call, completion, latency_ms=_ms_since(started))
+    return replace(
+        served,
+        state=state,
+        is_delivered=True,
+        is_estimated=served.is_estimated or assembly.usage is None,
+        error_code=code,
+        error_status=status,
+        error_message=f"LLM call failed: {reason}",
+    )
 
 
 def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:
@@ -240,6 +326,13 @@ def _usage(call: Call, completion: Completion, *, answer_bytes: int) -> tuple[in
 def lost_cost_nanousd(call: Call, request: str) -> int:
     """What a try may have cost of which no usage is known: its input, estimated, by the price frozen on the call."""
     return _cost(call, bounds.estimated_tokens(len(request.encode())), 0)
+
+
+def delivered_usage(call: Call, request: str, delivered_bytes: int) -> tuple[int, int, int]:
+    """Tokens in and out, and nano-dollars, of a stream of which only what was sent on is known."""
+    prompt = min(bounds.estimated_tokens(len(request.encode())), call.bound_input_tokens)
+    output = min(bounds.estimated_tokens(delivered_bytes), call.bound_output_tokens)
+    return prompt, output, _cost(call, prompt, output)
 
 
 def _cost(call: Call, prompt_tokens: int, completion_tokens: int) -> int:

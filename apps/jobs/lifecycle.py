@@ -26,7 +26,10 @@ ChargeState = Job.ChargeState
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a call ended. Tokens and cost are those of the served attempt, or 0."""
+    """How a call ended. Tokens and cost are those of the served attempt, or 0.
+
+    `is_delivered`: it did not succeed, but its caller was given a part of a stream, which is paid like an answer.
+    """
 
     state: Call.State
     prompt_tokens: int = 0
@@ -34,6 +37,7 @@ class Outcome:
     cost_nanousd: int = 0
     lost_cost_nanousd: int = 0
     is_estimated: bool = False
+    is_delivered: bool = False
     raw_usage: str = ""
     latency_ms: int | None = None
     resolved_model: str = ""
@@ -187,13 +191,14 @@ def _ended_attempt(call: Call, outcome: Outcome) -> Attempt:
     """The newest claim's try as it ended (of no claim, none is written). Those of older claims were abandoned when
     they were taken over."""
     served = outcome.state == Call.State.SUCCEEDED
+    unserved = Attempt.State.PARTIAL if outcome.is_delivered else Attempt.State.FAILED
     return Attempt(
         call=call,
         claim=call.claim,
-        state=Attempt.State.SUCCEEDED if served else Attempt.State.FAILED,
+        state=Attempt.State.SUCCEEDED if served else unserved,
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,
-        cost_nanousd=outcome.cost_nanousd if served else outcome.lost_cost_nanousd,
+        cost_nanousd=outcome.cost_nanousd if served or outcome.is_delivered else outcome.lost_cost_nanousd,
         is_estimated=outcome.is_estimated,
         raw_usage=outcome.raw_usage,
         latency_ms=outcome.latency_ms,
@@ -208,11 +213,12 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
     job.lost_cost_nanousd += outcome.lost_cost_nanousd
     metadata = call.payload.call_metadata
     job.pending_metadata_bytes = max(0, job.pending_metadata_bytes - len(metadata.encode()))
-    if outcome.state == Call.State.SUCCEEDED:
-        job.successful_calls += 1
+    if outcome.state == Call.State.SUCCEEDED or outcome.is_delivered:
         job.prompt_tokens += outcome.prompt_tokens
         job.completion_tokens += outcome.completion_tokens
         job.provider_cost_nanousd += outcome.cost_nanousd
+    if outcome.state == Call.State.SUCCEEDED:
+        job.successful_calls += 1
         job.latency_total_ms += outcome.latency_ms or 0
         if metadata:
             job.metadata = {**job.metadata, **orjson.loads(metadata)}

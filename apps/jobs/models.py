@@ -131,6 +131,10 @@ class Call(models.Model):
         CANCELLED = "cancelled"
         EXPIRED = "expired"
 
+    class Kind(models.TextChoices):
+        CHAT = "chat"
+        EMBEDDING = "embedding"
+
     OPEN_STATES: ClassVar[tuple[str, ...]] = ("queued", "running")
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
@@ -138,6 +142,9 @@ class Call(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="+", db_index=False)
     state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.CHAT)
+    is_streamed = models.BooleanField(default=False, help_text="its answer is sent on piece by piece")
+    cancel_requested_at = models.DateTimeField(null=True, blank=True, help_text="its caller left and wants no more")
     purpose = models.CharField(max_length=200, blank=True)
     completes_job = models.BooleanField(default=False, help_text="its end closes the job")
 
@@ -237,6 +244,7 @@ class Attempt(models.Model):
         SUCCEEDED = "succeeded"
         FAILED = "failed"
         ABANDONED = "abandoned"
+        PARTIAL = "partial", "broke off after a part of it was delivered"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     call = models.ForeignKey(Call, on_delete=models.PROTECT, related_name="attempts")
@@ -249,6 +257,9 @@ class Attempt(models.Model):
     completion_tokens = models.BigIntegerField(default=0)
     cost_nanousd = models.BigIntegerField(default=0)
     is_estimated = models.BooleanField(default=False)
+    delivered_bytes = models.BigIntegerField(
+        db_default=0, help_text="of a stream: sent on so far, saved now and then"
+    )
     raw_usage = models.TextField(blank=True, help_text="usage as the provider sent it")
     latency_ms = models.PositiveIntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=64, blank=True)

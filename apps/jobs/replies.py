@@ -12,8 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
+import orjson
 import redis
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
@@ -33,6 +35,9 @@ POLL_SILENT_S = (0.25, 2.0)
 POLL_HEALTHY_S = (2.0, 10.0)
 _BLOCK_MS = 500
 
+# In a reader's inbox: its call has ended.
+ENDED = object()
+
 log = logging.getLogger("saasllm.replies")
 
 
@@ -47,6 +52,7 @@ class Mailbox:
         self._started = False
         self._lock = threading.Lock()
         self._heard_at = 0.0
+        self._inboxes: dict[str, list[SimpleQueue[Any]]] = {}
         self._owed: list[str] = []
         self._is_owing = threading.Event()
 
@@ -84,7 +90,7 @@ class Mailbox:
             release_connection()
             while True:
                 # One who joined a call later may not be told of its end: its worker knows the caller before.
-                is_told = publish is not None and self._is_healthy()
+                is_told = publish is not None and self.is_healthy()
                 first, most = POLL_HEALTHY_S if is_told else POLL_SILENT_S
                 pause = min(max(first, pause * 1.5), most)
                 left = ends_at - time.monotonic()
@@ -112,13 +118,36 @@ class Mailbox:
         with self._waiters_lock:
             for event in self._waiters.get(call_id, ()):
                 event.set()
+            for inbox in self._inboxes.get(call_id, ()):
+                inbox.put(ENDED)
+
+    @contextmanager
+    def inbox(self, call_id: Any) -> "Iterator[SimpleQueue[Any]]":
+        """What comes for one reader of a streamed call: pieces as (claim, number, choices), and ENDED."""
+        self._start()
+        name, inbox = str(call_id), SimpleQueue[Any]()
+        with self._waiters_lock:
+            self._inboxes.setdefault(name, []).append(inbox)
+        try:
+            yield inbox
+        finally:
+            with self._waiters_lock:
+                self._inboxes[name].remove(inbox)
+                if not self._inboxes[name]:
+                    del self._inboxes[name]
+
+    def deliver(self, call_id: str, claim: int, number: int, choices: list[dict[str, Any]]) -> None:
+        """A piece of a streamed call, for its readers here."""
+        with self._waiters_lock:
+            for inbox in self._inboxes.get(call_id, ()):
+                inbox.put((claim, number, choices))
 
     def owe(self, call_id: str) -> None:
         """A caller was sent away and the database was not there to be told: it is told as soon as it is back."""
         self._owed.append(call_id)
         self._is_owing.set()
 
-    def _is_healthy(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether the stream was read (even empty) within the last two seconds; always so in memory."""
         return not settings.REDIS_URL or time.monotonic() - self._heard_at < 2.0
 
@@ -155,6 +184,17 @@ class Mailbox:
             Call.objects.filter(pk__in=owed, unanswered_at__isnull=True).update(unanswered_at=Now())
             del self._owed[: len(owed)]
 
+    def _take(self, fields: dict[str, str]) -> None:
+        """A message of the stream: pieces, or the names of calls that have ended."""
+        try:
+            for piece in orjson.loads(fields["pieces"]) if "pieces" in fields else ():
+                self.deliver(*piece)
+        except (ValueError, TypeError):
+            # Of another version of ours: the readers notice the hole.
+            log.warning("pieces of a stream cannot be read")
+        for call_id in fields.get("calls", "").split():
+            self.notify(call_id)
+
     def _read(self) -> None:
         last, key = "0", _stream_key(self.name)
         while True:
@@ -164,8 +204,7 @@ class Mailbox:
                     for _, messages in client.xread({key: last}, count=500, block=_BLOCK_MS) or []:
                         for message_id, fields in messages:
                             last = message_id
-                            for call_id in fields.get("calls", "").split():
-                                self.notify(call_id)
+                            self._take(fields)
                     self._heard_at = time.monotonic()
             except (redis.RedisError, OSError) as error:
                 log.warning("reply stream lost, polling meanwhile: %s", type(error).__name__)
@@ -182,18 +221,28 @@ class _Sender:
 
     def send(self, told: Sequence[tuple[str, str]]) -> None:
         """Tell processes, each by name, of calls that have ended: one message a process."""
+        by_process: dict[str, list[str]] = {}
+        for reply_to, call_id in told:
+            by_process.setdefault(reply_to, []).append(call_id)
+        self._add({reply_to: {"calls": " ".join(calls)} for reply_to, calls in by_process.items()})
+
+    def send_pieces(self, pieces: Sequence[tuple[str, Any]]) -> None:
+        """Pieces of streamed calls, to the processes that wait for them."""
+        by_process: dict[str, list[Any]] = {}
+        for reply_to, piece in pieces:
+            by_process.setdefault(reply_to, []).append(piece)
+        self._add({reply_to: {"pieces": orjson.dumps(of_it).decode()} for reply_to, of_it in by_process.items()})
+
+    def _add(self, messages: dict[str, dict[str, str]]) -> None:
         if time.monotonic() < self._skip_until:
             return
         if self._client is None:
             self._client = _client(socket_timeout_s=settings.REDIS_TIMEOUT_S)
-        by_process: dict[str, list[str]] = {}
-        for reply_to, call_id in told:
-            by_process.setdefault(reply_to, []).append(call_id)
         try:
             pipeline = self._client.pipeline(transaction=False)
-            for reply_to, calls in by_process.items():
+            for reply_to, fields in messages.items():
                 key = _stream_key(reply_to)
-                pipeline.xadd(key, {"calls": " ".join(calls)}, maxlen=STREAM_MAXLEN, approximate=True)
+                pipeline.xadd(key, fields, maxlen=STREAM_MAXLEN, approximate=True)
                 pipeline.expire(key, STREAM_TTL_S)
             pipeline.execute()
         except (redis.RedisError, OSError) as error:
@@ -237,6 +286,19 @@ def send_many(told: Iterable[tuple[str, Any]]) -> None:
     if elsewhere:
         sender: _Sender = _of_this_process("sender", _Sender)
         sender.send(elsewhere)
+
+
+def send_pieces(pieces: Iterable[tuple[str, tuple[str, int, int, list[dict[str, Any]]]]]) -> None:
+    """Send pieces of streamed calls (call, claim, number, choices) to the processes that wait. Never raises."""
+    elsewhere = []
+    for reply_to, piece in pieces:
+        if reply_to == mailbox().name:
+            mailbox().deliver(*piece)
+        elif settings.REDIS_URL:
+            elsewhere.append((reply_to, piece))
+    if elsewhere:
+        sender: _Sender = _of_this_process("piece sender", _Sender)
+        sender.send_pieces(elsewhere)
 
 
 def _stream_key(process: str) -> str:

@@ -23,7 +23,7 @@ from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict, InvalidField
 from apps.core.ids import parse_uuid
 from apps.core.prepared import Select
-from apps.credits import ledger, pricing
+from apps.credits import billing, ledger, pricing
 from apps.credits.errors import PricesMissing
 from apps.jobs import bounds, lifecycle, statements
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
@@ -43,6 +43,8 @@ class CallRequest:
     model: str | None = None
     purpose: str = ""
     call_metadata: dict[str, Any] | None = None
+    kind: Call.Kind = Call.Kind.CHAT
+    is_streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +274,14 @@ def mark_unanswered(call_id: Any) -> None:
     Call.objects.filter(pk=call_id, unanswered_at__isnull=True).update(unanswered_at=Now())
 
 
+def leave_stream(team: Team, call_id: Any) -> None:
+    """Its caller went away in mid-stream: by the team's choice the call is finished (the same request is then given
+    its answer) or broken off, and what was delivered is paid."""
+    mark_unanswered(call_id)
+    if billing.cancels_left_streams(team):
+        Call.objects.filter(pk=call_id, team=team, state__in=Call.OPEN_STATES).update(cancel_requested_at=Now())
+
+
 def require_metadata_fits(name: str, metadata: dict[str, Any], *, already_bytes: int = 0) -> None:
     """Raises: InvalidField when a job's metadata would exceed METADATA_MAX_BYTES as JSON."""
     size = len(orjson.dumps(metadata)) + already_bytes
@@ -427,6 +437,8 @@ def _entered(
         job=job,
         organization_id=job.organization_id,
         team_id=job.team_id,
+        kind=request.kind,
+        is_streamed=request.is_streamed,
         purpose=request.purpose,
         completes_job=completes_job,
         model_group_used=model.asked,

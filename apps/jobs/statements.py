@@ -8,6 +8,7 @@ from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F,
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
+from apps.core.db import is_postgresql
 from apps.core.prepared import Insert, Param, Rows, Select, Together, Update, any_of, attributes, columns, param
 from apps.jobs.models import Attempt, Call, CallPayload, Job
 from apps.teams.models import Team
@@ -123,6 +124,8 @@ _CALL_COLUMNS = (
     "organization",
     "team",
     "state",
+    "kind",
+    "is_streamed",
     "purpose",
     "completes_job",
     "model_group_used",
@@ -329,6 +332,34 @@ def claim_many(attempts: Sequence[Attempt], *, lease: timedelta) -> list[Any]:
     worker = attempts[0].worker
     rows = _CLAIM_MANY.run([{"call": row.call_id, "id": row.pk} for row in attempts], worker, lease, worker)
     return [row[0] for row in rows]
+
+
+# How much of a stream was sent on so far, and which callers want no more of theirs.
+_MARK = Update(
+    lambda: Attempt.objects.filter(
+        call=param("call", Attempt), claim=param("claim", Attempt), state=Attempt.State.RUNNING
+    ),
+    lambda: columns(Attempt, "delivered_bytes"),
+)
+_MARK_MANY = Rows(
+    Attempt,
+    ("call", "claim", "delivered_bytes"),
+    """
+    WITH given AS ({rows})
+    UPDATE jobs_attempt SET {assignments} FROM given
+    WHERE jobs_attempt.call_id = given.call_id AND jobs_attempt.claim = given.claim AND state = 'running'
+    """,
+    keys=("call", "claim"),
+)
+
+
+def mark(marks: Sequence[dict[str, Any]]) -> None:
+    """Save how much was sent on: call, claim and delivered_bytes of each."""
+    if len(marks) > 1 and is_postgresql():
+        _MARK_MANY.run(marks)
+        return
+    for one in marks:
+        _MARK.run(**one)
 
 
 # --- The end of a call -------------------------------------------------------------------------------------

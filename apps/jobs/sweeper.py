@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Now
 
 from apps.core import clock, idempotency
@@ -23,7 +23,7 @@ from apps.credits import ledger
 from apps.credits.models import Hold
 from apps.jobs import dispatch, execution, lifecycle, replies
 from apps.jobs.lifecycle import Outcome
-from apps.jobs.models import Call, CallPayload, Job
+from apps.jobs.models import Attempt, Call, CallPayload, Job
 
 BATCH = 200
 NAME = "sweeper"
@@ -144,6 +144,10 @@ def _take_over() -> tuple[int, int]:
     """Put calls whose worker stopped renewing back into the queue; fail those claimed too often."""
     expired = Call.objects.filter(state=Call.State.RUNNING, lease_until__lt=Now())
     lost = 0
+    # Of a stream its caller has had a part: nobody can begin that answer anew.
+    begun = Attempt.objects.filter(call=OuterRef("pk"), claim=OuterRef("claim"), delivered_bytes__gt=0)
+    for call in list(expired.filter(Exists(begun), is_streamed=True)[:BATCH]):
+        lost += _end(call, Call.State.FAILED, "worker_lost", "LLM call failed: the worker that made it was lost", 503)
     for call in list(expired.filter(claim__gte=settings.CALL_MAX_CLAIMS)[:BATCH]):
         lost += _end(
             call, Call.State.FAILED, "worker_lost", "LLM call failed: the workers that made it were lost", 503
@@ -152,6 +156,7 @@ def _take_over() -> tuple[int, int]:
         ids = list(
             _locked_for_us()
             .filter(state=Call.State.RUNNING, lease_until__lt=Now(), claim__lt=settings.CALL_MAX_CLAIMS)
+            .exclude(Exists(begun), is_streamed=True)
             .order_by("pk")
             .values_list("pk", flat=True)[:BATCH]
         )
@@ -193,15 +198,23 @@ def _expire_unwaited() -> int:
 
 
 def _end(call: Call, state: Call.State, code: str, message: str, status: int) -> int:
-    lost_nanousd = 0
+    lost_nanousd = prompt = output = cost_nanousd = delivered_bytes = 0
     if call.claim:
         # Of its last try nobody will hear. One payload at a time: they may be large.
         request = CallPayload.objects.values_list("request", flat=True).get(pk=call.pk)
-        lost_nanousd = execution.lost_cost_nanousd(call, request)
+        delivered_bytes = _delivered_bytes(call) if call.is_streamed else 0
+        if delivered_bytes:
+            prompt, output, cost_nanousd = execution.delivered_usage(call, request, delivered_bytes)
+        else:
+            lost_nanousd = execution.lost_cost_nanousd(call, request)
     outcome = Outcome(
         state,
+        prompt_tokens=prompt,
+        completion_tokens=output,
+        cost_nanousd=cost_nanousd,
         lost_cost_nanousd=lost_nanousd,
         is_estimated=call.claim > 0,
+        is_delivered=delivered_bytes > 0,
         error_code=code,
         error_status=status,
         error_message=message,
@@ -212,6 +225,12 @@ def _end(call: Call, state: Call.State, code: str, message: str, status: int) ->
             replies.send(call.reply_to, call.pk)
             return 1
     return 0
+
+
+def _delivered_bytes(call: Call) -> int:
+    """What of a stream was sent on by the last account of the worker that had it."""
+    newest = Attempt.objects.filter(call=call, claim=call.claim).values_list("delivered_bytes", flat=True).first()
+    return newest or 0
 
 
 @contextmanager

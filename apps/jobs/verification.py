@@ -42,9 +42,10 @@ def totals_follow_from_calls() -> Iterator[Difference]:
             "open_calls": Count("calls", filter=_OPEN_CALL),
             "successful_calls": Count("calls", filter=_SERVED_CALL),
             "failed_calls": Count("calls", filter=~(_OPEN_CALL | _SERVED_CALL) & Q(calls__isnull=False)),
-            "prompt_tokens": _total("calls__prompt_tokens", of=_SERVED_CALL),
-            "completion_tokens": _total("calls__completion_tokens", of=_SERVED_CALL),
-            "provider_cost_nanousd": _total("calls__provider_cost_nanousd", of=_SERVED_CALL),
+            # Of streams that broke off too; other calls that did not succeed have none.
+            "prompt_tokens": _total("calls__prompt_tokens", of=~_OPEN_CALL),
+            "completion_tokens": _total("calls__completion_tokens", of=~_OPEN_CALL),
+            "provider_cost_nanousd": _total("calls__provider_cost_nanousd", of=~_OPEN_CALL),
             "latency_total_ms": _total("calls__latency_ms", of=_SERVED_CALL),
             "open_bound_nanousd": _total("calls__bound_nanousd", of=_OPEN_CALL),
             "open_bound_tokens": _total("calls__bound_input_tokens", of=_OPEN_CALL)

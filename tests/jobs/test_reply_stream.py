@@ -119,12 +119,12 @@ def test_broken_line_makes_no_hole(
 def test_process_that_does_not_hear_its_stream_knows_it(
     mailbox: replies.Mailbox, line: RunningProxy, monkeypatch: pytest.MonkeyPatch
 ):
-    until(mailbox._is_healthy)
+    until(mailbox.is_healthy)
     line.hang()
     heard_at = mailbox._heard_at
     monkeypatch.setattr(replies.time, "monotonic", lambda: heard_at + 2.1)
 
-    assert not mailbox._is_healthy()
+    assert not mailbox.is_healthy()
 
 
 def test_stream_is_bounded_and_does_not_outlive_its_process(

@@ -3,6 +3,7 @@
 A `GatewayError` carries no secret, no host and no provider text: what a client may read is chosen here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -117,4 +118,11 @@ class Gateway(Protocol):
 
     def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
         """Ask and wait. Raises: GatewayError, and nothing else."""
+        ...
+
+    def stream(self, request: CompletionRequest, *, timeout_s: float) -> Iterator[Chunk]:
+        """Ask, and give each piece as it comes; closing the iterator ends the exchange. `timeout_s` bounds all of it.
+
+        Raises: GatewayError, and nothing else, before the first piece or between two.
+        """
         ...

@@ -1,0 +1,106 @@
+"""How far this worker's streams are, saved every two seconds for all of them: what a dead worker's stream is settled
+at. On the way it is learnt whose callers want no more."""
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import DatabaseError, InterfaceError
+
+from apps.core.db import release_connection
+from apps.jobs import statements
+from apps.jobs.models import Call
+
+EVERY_S = 2.0
+
+log = logging.getLogger("saasllm.marks")
+
+
+@dataclass(slots=True, eq=False)
+class Progress:
+    """A stream that this worker makes. `is_cancelled`: its caller left and wants no more."""
+
+    call_id: Any
+    claim: int
+    delivered_bytes: int = 0
+    is_cancelled: bool = False
+    _saved_bytes: int = 0
+
+    def save_first(self) -> None:
+        """Save that something was sent on, at once: from here on nobody else may begin this answer anew."""
+        try:
+            _save([self])
+        except (DatabaseError, InterfaceError) as error:
+            # The next round saves it.
+            log.warning("saving a stream's progress failed: %s", type(error).__name__)
+        finally:
+            release_connection()
+
+
+_kept: set[Progress] = set()
+_lock = threading.Lock()
+_saver: tuple[int, threading.Thread] | None = None
+
+
+@contextmanager
+def kept(progress: Progress) -> Iterator[Progress]:
+    """Save this stream's progress now and then until the block ends."""
+    _ensure_saver()
+    with _lock:
+        _kept.add(progress)
+    try:
+        yield progress
+    finally:
+        with _lock:
+            _kept.discard(progress)
+
+
+def save() -> None:
+    """One round: save what has changed, and ask whose callers want no more."""
+    with _lock:
+        streams = list(_kept)
+    if not streams:
+        return
+    _save([stream for stream in streams if stream.delivered_bytes != stream._saved_bytes])
+    by_call = {stream.call_id: stream for stream in streams}
+    unwanted = Call.objects.filter(pk__in=list(by_call), cancel_requested_at__isnull=False)
+    for call_id in unwanted.values_list("pk", flat=True):
+        by_call[call_id].is_cancelled = True
+
+
+def _save(streams: list[Progress]) -> None:
+    if not streams:
+        return
+    # One order for all who lock several attempts.
+    rows = [
+        {"call": each.call_id, "claim": each.claim, "delivered_bytes": each.delivered_bytes}
+        for each in sorted(streams, key=lambda each: each.call_id)
+    ]
+    statements.mark(rows)
+    for each, row in zip(sorted(streams, key=lambda each: each.call_id), rows, strict=True):
+        each._saved_bytes = row["delivered_bytes"]
+
+
+def _ensure_saver() -> None:
+    global _saver
+    with _lock:
+        if _saver is None or _saver[0] != os.getpid():
+            thread = threading.Thread(target=_save_forever, name="marks", daemon=True)
+            _saver = (os.getpid(), thread)
+            thread.start()
+
+
+def _save_forever() -> None:
+    pause = threading.Event()
+    while True:
+        pause.wait(EVERY_S)
+        try:
+            save()
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("saving streams' progress failed: %s", type(error).__name__)
+        finally:
+            release_connection()
