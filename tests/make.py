@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from apps.catalog import access_groups, model_groups
 from apps.catalog import services as catalog
-from apps.catalog.models import ModelAlias
+from apps.catalog.models import AccessGroup, ModelAlias, ModelGroup
 from apps.core.actors import Actor
 from apps.organizations.models import Organization
 from apps.provisioning import services as provisioning
@@ -83,3 +84,16 @@ def alias(
         output_nanousd_per_mtok=None if output_usd_per_mtok is None else output_usd_per_mtok * 10**9,
         **fields,
     )
+
+
+def access_group(name: str, *aliases: str, **fields: Any) -> AccessGroup:
+    """An access group of aliases that exist."""
+    access_groups.create(name, aliases=aliases, actor=TESTER)
+    return access_groups.update(name, actor=TESTER, **fields)
+
+
+def model_group(name: str, *models: str, **fields: Any) -> ModelGroup:
+    """A model group, its models in the order in which they are tried."""
+    members = [model_groups.Member(model, priority) for priority, model in enumerate(models)]
+    model_groups.create(name, members=members, actor=TESTER)
+    return model_groups.update(name, actor=TESTER, **fields)

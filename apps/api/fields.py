@@ -1,5 +1,6 @@
 """Kinds of fields that several requests have, and refusals of query parameters in the same form as of bodies."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ def _fits(value: JSONObject) -> JSONObject:
     return value
 
 
-def _exact(value: Any) -> Decimal:
+def exact_number(value: Any) -> Decimal:
     """A JSON number without a float's noise: its shortest decimal spelling is what was written."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("Input should be a number")
@@ -31,7 +32,7 @@ Label = Annotated[str, StringConstraints(max_length=255)]
 Metadata = Annotated[JSONObject, AfterValidator(_fits)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Names = Annotated[list[Name], Field(max_length=1000)]
-Rate = Annotated[Decimal, BeforeValidator(_exact)]
+Rate = Annotated[Decimal, BeforeValidator(exact_number)]
 Reason = Annotated[str, StringConstraints(max_length=500)]
 
 
@@ -62,6 +63,22 @@ def names_of(request: Request, field: str) -> list[str]:
 def query_error(name: str, message: str, *, kind: str = "value_error", value: str | None = None) -> InvalidBody:
     """The refusal of a query parameter."""
     return InvalidBody([_error(kind, ["query", name], message, value and value[:100])])
+
+
+def query_choice(request: Request, name: str, choices: Sequence[str]) -> str | None:
+    """A query parameter that is one of these words, None without it. Raises: InvalidBody."""
+    value: str | None = request.GET.get(name)
+    if value is not None and value not in choices:
+        raise query_error(name, f"Must be one of: {', '.join(choices)}", kind="enum", value=value)
+    return value
+
+
+def query_text(request: Request, name: str) -> str | None:
+    """A query parameter that names something, None without it. Raises: InvalidBody for what can be no name."""
+    value: str | None = request.GET.get(name)
+    if value is not None and not (1 <= len(value) <= 255 and "\x00" not in value):
+        raise query_error(name, "Must be text of 1 to 255 characters", value=value)
+    return value
 
 
 def _error(kind: str, loc: list[Any], message: str, value: Any) -> dict[str, Any]:

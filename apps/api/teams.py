@@ -71,7 +71,7 @@ class UpdateTeamInput(PricingInput):
 
 
 def facts(found: list[Team]) -> list[present.TeamFacts]:
-    """What is shown of each team: six queries, whatever their number."""
+    """What is shown of each team: at most nine queries, whatever their number."""
     models, balances = catalog.models_of(found), billing.balances(found)
     plans, prefixes = billing.plans(found), virtual_keys.prefixes(found)
     return [

@@ -4,7 +4,19 @@ from typing import Any
 
 from django.urls import URLPattern, re_path
 
-from apps.api import calls, credits, jobs, keys, organizations, pricing, teams, usage
+from apps.api import (
+    access_groups,
+    aliases,
+    calls,
+    credits,
+    jobs,
+    keys,
+    model_groups,
+    organizations,
+    pricing,
+    teams,
+    usage,
+)
 
 
 def route(path: str, view: Any) -> URLPattern:
@@ -57,6 +69,23 @@ urlpatterns = [
     route("teams/{team_id}/keys", keys.TeamKeys),
     route("teams/{team_id}/keys/{key_id}", keys.OneKey),
     route("teams/{team_id}/keys/{key_id}/rotate", keys.RotateKey),
+    route("models", aliases.AliasList),
+    route("models/create", aliases.CreateAlias),
+    route("models/{alias}", aliases.OneAlias),
+    route("model-aliases", aliases.ListByLitellmModel),
+    route("model-aliases/create", aliases.CreateByLitellmModel),
+    route("model-aliases/{alias}", aliases.OneByLitellmModel),
+    route("model-access-groups", access_groups.AccessGroupList),
+    route("model-access-groups/create", access_groups.CreateAccessGroup),
+    route("model-access-groups/{group}", access_groups.OneAccessGroup),
+    route("model-access-groups/{group}/models", access_groups.AccessGroupModels),
+    route("model-access-groups/{group}/add-models", access_groups.AddModels),
+    route("model-access-groups/{group}/remove-models", access_groups.RemoveModels),
+    route("model-groups", model_groups.ModelGroupList),
+    route("model-groups/create", model_groups.CreateModelGroup),
+    route("model-groups/{group}", model_groups.OneModelGroup),
+    route("model-groups/{group}/models", model_groups.ModelGroupModels),
+    route("model-groups/{group}/resolve", model_groups.ResolveModelGroup),
     route("credits/teams/{team_id}/balance", credits.TeamBalance),
     route("credits/teams/{team_id}/add", credits.AddCredits),
     route("credits/teams/{team_id}/transactions", credits.TeamTransactions),

@@ -1,5 +1,5 @@
-"""Model aliases with their prices, and what teams may use. Prices are typed in dollars per million tokens and
-kept as exact integers of a billionth."""
+"""Model aliases with their prices and limits, and what teams may use. Prices are typed in dollars per million tokens
+and kept as exact integers of a billionth. Groups are in `admin_groups`."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,15 +7,21 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db import transaction
 from django.http import HttpRequest
 
-from apps.catalog import services
-from apps.catalog.models import ModelAlias, TeamAlias, TeamDefaultModel
+from apps.catalog import admin_groups as admin_groups  # registers the groups' pages
+from apps.catalog import aliases, services
+from apps.catalog.model_groups import adopt
+from apps.catalog.models import (
+    ModelAlias,
+    TeamAccessGroup,
+    TeamAlias,
+    TeamDefaultModel,
+    TeamModelGroup,
+)
 from apps.core.admin_base import AuditedAdmin, PlainAdmin, actor_of
 from apps.core.admin_columns import exact_usd, text_column, usd_column
 from apps.core.money import NANOUSD
-from apps.teams.models import Team
 
 
 def _price_field(tokens: str) -> forms.DecimalField:
@@ -60,7 +66,8 @@ class AliasForm(forms.ModelForm):  # type: ignore[type-arg]
             "provider",
             "provider_model",
             "is_open",
-            "max_output_tokens",
+            *aliases.LIMITS,
+            *aliases.ABILITIES,
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -97,20 +104,7 @@ class ModelAliasAdmin(AuditedAdmin):
     """An alias is made inactive, never deleted: calls and keys name it. Its name stays for the same reason."""
 
     audit_kind = "alias"
-    audit_fields = (
-        "name",
-        "display_name",
-        "description",
-        "status",
-        "route",
-        "provider",
-        "provider_model",
-        "is_open",
-        "is_default",
-        "input_nanousd_per_mtok",
-        "output_nanousd_per_mtok",
-        "max_output_tokens",
-    )
+    audit_fields = ("name", "is_default", *aliases.COLUMNS)
     derived_fields = ("input_nanousd_per_mtok", "output_nanousd_per_mtok", "is_default")
     form = AliasForm
     list_display = (
@@ -128,9 +122,11 @@ class ModelAliasAdmin(AuditedAdmin):
     ordering = ("name",)
     fieldsets = (
         (None, {"fields": ("name", "display_name", "description", "status")}),
-        ("What answers", {"fields": ("route", "provider", "provider_model", "max_output_tokens")}),
+        ("What answers", {"fields": ("route", "provider", "provider_model")}),
         ("Who may use it", {"fields": ("is_open", "makes_default")}),
         ("Provider's prices", {"fields": ("input_usd_per_mtok", "output_usd_per_mtok")}),
+        ("Limits", {"fields": aliases.LIMITS}),
+        ("Abilities", {"fields": aliases.ABILITIES, "description": "Unknown leaves it to the provider to refuse."}),
         ("Dates", {"fields": ("created_at", "updated_at")}),
     )
 
@@ -142,6 +138,8 @@ class ModelAliasAdmin(AuditedAdmin):
 
     def save_model(self, request: HttpRequest, obj: ModelAlias, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
+        if not change:
+            adopt(obj)
         if form.cleaned_data.get("makes_default") and not obj.is_default:
             services.set_platform_default(
                 name=obj.name,
@@ -153,81 +151,105 @@ class ModelAliasAdmin(AuditedAdmin):
             obj.refresh_from_db()
 
 
-@admin.register(TeamAlias)
-class TeamAliasAdmin(PlainAdmin):
-    """What teams may use: given and taken away, through the service."""
+class _GivenAdmin(PlainAdmin):
+    """What a team may use: given and taken away, through the service. `what` is the field of what is given."""
 
+    what: str
     is_deletable = True
+    readonly_fields = ("created_at",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def give(self, request: HttpRequest, obj: Any) -> Any:
+        return services.give(obj.team, getattr(obj, self.what), actor=actor_of(request))
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        obj.pk = self.give(request, obj).pk
+        obj.refresh_from_db()
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        services.take(obj.team, getattr(obj, self.what), actor=actor_of(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        for row in queryset.select_related("team", self.what):
+            self.delete_model(request, row)
+
+
+@admin.register(TeamAlias)
+class TeamAliasAdmin(_GivenAdmin):
+    """Aliases given without a group."""
+
+    what = "alias"
     list_display = ("team", "alias", "listed_as", "created_at")
     list_filter = ("listed_as", ("created_at", admin.DateFieldListFilter))
     list_select_related = ("team", "alias")
     search_fields = ("team__team_id", "alias__name")
     autocomplete_fields = ("team", "alias")
     fields = ("team", "alias", "listed_as", "created_at")
-    readonly_fields = ("created_at",)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def save_model(self, request: HttpRequest, obj: TeamAlias, form: Any, change: bool) -> None:
-        _change_models(request, obj, add=True)
-        obj.pk = TeamAlias.objects.get(team=obj.team, alias=obj.alias).pk
-        obj.refresh_from_db()
-
-    def delete_model(self, request: HttpRequest, obj: TeamAlias) -> None:
-        _change_models(request, obj, add=False)
-
-    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        for row in queryset.select_related("team", "alias"):
-            self.delete_model(request, row)
+    def give(self, request: HttpRequest, obj: TeamAlias) -> Any:
+        return services.give(obj.team, obj.alias, actor=actor_of(request), listed_as=obj.listed_as)
 
 
-def _change_models(request: HttpRequest, row: TeamAlias, *, add: bool) -> None:
-    """Add a name to a team's list, or take it away. The team's lock keeps two changes from losing one."""
-    with transaction.atomic():
-        team = Team.objects.select_for_update().get(pk=row.team_id)
-        models = services.models_of([team])[team.pk]
-        listed = models.access_groups if row.listed_as == TeamAlias.ListedAs.ACCESS_GROUP else models.model_groups
-        names = [name for name in listed if name != row.alias.name] + ([row.alias.name] if add else [])
-        if row.listed_as == TeamAlias.ListedAs.ACCESS_GROUP:
-            services.set_team_models(team, actor=actor_of(request), access_groups=names)
-        else:
-            services.set_team_models(team, actor=actor_of(request), model_groups=names)
+@admin.register(TeamAccessGroup)
+class TeamAccessGroupAdmin(_GivenAdmin):
+    """Access groups given to teams."""
+
+    what = "access_group"
+    list_display = ("team", "access_group", "created_at")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    list_select_related = ("team", "access_group")
+    search_fields = ("team__team_id", "access_group__name")
+    autocomplete_fields = ("team", "access_group")
+    fields = ("team", "access_group", "created_at")
+
+
+@admin.register(TeamModelGroup)
+class TeamModelGroupAdmin(_GivenAdmin):
+    """Model groups given to teams."""
+
+    what = "model_group"
+    list_display = ("team", "model_group", "created_at")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    list_select_related = ("team", "model_group")
+    search_fields = ("team__team_id", "model_group__name")
+    autocomplete_fields = ("team", "model_group")
+    fields = ("team", "model_group", "created_at")
 
 
 class TeamDefaultForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
-        """A default that the team may not use would refuse every call that names no model."""
+        """A default that the team may not use would be passed over by every call that names no model."""
         given: dict[str, Any] = super().clean() or self.cleaned_data
-        team, alias = given.get("team") or getattr(self.instance, "team", None), given.get("alias")
-        if team is None or alias is None or alias.is_open:
-            return given
-        if not TeamAlias.objects.filter(team=team, alias=alias).exists():
-            raise ValidationError(f"{team} may not use {alias}. Give it the alias first.")
+        team = given.get("team") or getattr(self.instance, "team", None)
+        what = [chosen for chosen in (given.get("alias"), given.get("model_group")) if chosen is not None]
+        if team is not None and len(what) == 1 and not services.may_use(team, what[0]):
+            raise ValidationError(f"{team} may not use {what[0]}. Give it to the team first.")
         return given
 
 
 @admin.register(TeamDefaultModel)
 class TeamDefaultModelAdmin(PlainAdmin):
-    """Which alias a team's calls use when they name none; without a row it is the platform's default."""
+    """What a team's calls use when they name none; without a row it is the platform's default."""
 
     is_deletable = True
     form = TeamDefaultForm
-    list_display = ("team", "alias")
-    list_select_related = ("team", "alias")
-    search_fields = ("team__team_id", "alias__name")
-    autocomplete_fields = ("team", "alias")
-    fields = ("team", "alias")
+    list_display = ("team", "alias", "model_group")
+    list_select_related = ("team", "alias", "model_group")
+    search_fields = ("team__team_id", "alias__name", "model_group__name")
+    autocomplete_fields = ("team", "alias", "model_group")
+    fields = ("team", "alias", "model_group")
     ordering = ("team__team_id",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return () if obj is None else ("team",)
 
     def save_model(self, request: HttpRequest, obj: TeamDefaultModel, form: Any, change: bool) -> None:
-        services.set_team_default(obj.team, obj.alias.name, actor=actor_of(request))
+        services.choose_default(obj.team, obj.alias or obj.model_group, actor=actor_of(request))
 
     def delete_model(self, request: HttpRequest, obj: TeamDefaultModel) -> None:
-        services.set_team_default(obj.team, None, actor=actor_of(request))
+        services.choose_default(obj.team, None, actor=actor_of(request))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for row in queryset.select_related("team"):

@@ -1,12 +1,18 @@
 """Rules of the catalog that a request can break."""
 
-from apps.core.errors import NotAllowed, NotFound
+from apps.core.errors import InvalidRequest, NotAllowed, NotFound
 
 
 class ModelNotAllowed(NotAllowed):
     """Raised when a team (or a key of it) may not use the model it asks for, known or not."""
 
     code = "model_not_allowed"
+
+
+class ModelGroupUnavailable(NotAllowed):
+    """Raised when a team may ask for a model group, but the group is inactive or has no model in use."""
+
+    code = "model_group_unavailable"
 
 
 class NoModelAvailable(NotAllowed):
@@ -16,6 +22,42 @@ class NoModelAvailable(NotAllowed):
 
 
 class AliasNotFound(NotFound):
-    """Raised when an alias that a team is to use does not exist."""
+    """Raised when there is no such alias, or nothing of the name that a team is to be given."""
 
     code = "alias_not_found"
+
+
+class AccessGroupNotFound(NotFound):
+    """Raised when there is no such access group."""
+
+    code = "access_group_not_found"
+
+
+class ModelGroupNotFound(NotFound):
+    """Raised when there is no such model group."""
+
+    code = "model_group_not_found"
+
+
+class AliasExists(InvalidRequest):
+    """Raised when an alias of that name exists."""
+
+    code = "alias_exists"
+
+
+class AccessGroupExists(InvalidRequest):
+    """Raised when an access group of that name exists."""
+
+    code = "access_group_exists"
+
+
+class ModelGroupExists(InvalidRequest):
+    """Raised when a model group of that name exists."""
+
+    code = "model_group_exists"
+
+
+class StillInUse(InvalidRequest):
+    """Raised when an alias or a group is to be deleted that teams or groups use."""
+
+    code = "still_in_use"

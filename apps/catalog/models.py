@@ -1,16 +1,33 @@
-"""The names customers may ask for, and what stands behind them. Provider models never leave this side."""
+"""The names customers may ask for, and what stands behind them: aliases, model groups, access groups.
+
+A call asks for an alias or a model group. An access group is a bundle of aliases to give to teams; nobody asks
+for it. A provider model is named by (`route`, `provider_model`), on an alias as on a member of a model group.
+"""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from apps.catalog.names import MAX_LENGTH, validate_name
+from apps.core.ids import new_id
 from apps.teams.models import Team
+
+# Limits that are set are at least one.
+_LIMITS = ("context_window_tokens", "max_output_tokens", "default_output_tokens", "max_choices", "timeout_s")
+
+
+def _unset_or_positive() -> Q:
+    condition = Q()
+    for name in _LIMITS:
+        condition &= Q(**{f"{name}__isnull": True}) | Q(**{f"{name}__gte": 1})
+    return condition
 
 
 class ModelAlias(models.Model):
     """A name that a team asks for, and the provider model that answers.
 
     Prices are what the provider charges, in billionths of a dollar per million tokens; both or neither are set.
+    A limit that is empty is not judged, nor is an ability that is not known: the provider decides then.
     """
 
     class Status(models.TextChoices):
@@ -22,7 +39,9 @@ class ModelAlias(models.Model):
         LITELLM = "litellm", "LiteLLM proxy"
         DEMO = "demo", "built-in demo provider"
 
-    name = models.CharField(max_length=100, unique=True, help_text="what customers ask for")
+    name = models.CharField(
+        max_length=MAX_LENGTH, unique=True, validators=[validate_name], help_text="what customers ask for"
+    )
     display_name = models.CharField(max_length=200, blank=True)
     description = models.TextField(blank=True)
     route = models.CharField(max_length=16, choices=Route, default=Route.LITELLM)
@@ -39,11 +58,31 @@ class ModelAlias(models.Model):
     output_nanousd_per_mtok = models.BigIntegerField(
         null=True, blank=True, help_text="billionths of a dollar per million output tokens"
     )
+    context_window_tokens = models.PositiveIntegerField(
+        null=True, blank=True, help_text="most input tokens of a call; empty: not judged"
+    )
     max_output_tokens = models.PositiveIntegerField(
         null=True,
         blank=True,
-        help_text="output tokens assumed and sent when the caller names no cap (metered jobs)",
+        help_text="most output tokens that a call may ask for, and assumed when it names no cap (metered jobs)",
     )
+    default_output_tokens = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="output tokens assumed when the caller names no cap, instead of the most (metered jobs)",
+    )
+    max_choices = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="most answers (n) that a call may ask for; empty: not judged"
+    )
+    timeout_s = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="seconds that one try may take; empty: the platform's (GATEWAY_TIMEOUT_S)"
+    )
+    supports_vision = models.BooleanField(null=True, blank=True, help_text="takes images")
+    supports_audio = models.BooleanField(null=True, blank=True, help_text="takes audio")
+    supports_tools = models.BooleanField(null=True, blank=True, help_text="calls tools")
+    supports_json_schema = models.BooleanField(null=True, blank=True, help_text="answers by a JSON schema")
+    supports_streaming = models.BooleanField(null=True, blank=True, help_text="answers piece by piece")
+    supports_embeddings = models.BooleanField(null=True, blank=True, help_text="makes embeddings")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -63,10 +102,143 @@ class ModelAlias(models.Model):
                 ),
                 name="alias_prices_both_or_none",
             ),
+            models.CheckConstraint(
+                condition=_unset_or_positive(),
+                name="alias_limits_positive",
+                violation_error_message="A limit is empty or at least 1.",
+            ),
+            models.CheckConstraint(
+                condition=Q(default_output_tokens__isnull=True)
+                | Q(max_output_tokens__isnull=True)
+                | Q(default_output_tokens__lte=F("max_output_tokens")),
+                name="alias_default_output_within_most",
+                violation_error_message="The default output tokens are at most the max output tokens.",
+            ),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+
+class GroupStatus(models.TextChoices):
+    """An inactive group stays assigned and lends nothing."""
+
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+
+
+class AccessGroup(models.Model):
+    """A bundle of aliases that is given to teams as one."""
+
+    name = models.CharField(
+        max_length=MAX_LENGTH, unique=True, validators=[validate_name], help_text="what teams are given"
+    )
+    display_name = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    status = models.CharField(max_length=16, choices=GroupStatus, default=GroupStatus.ACTIVE)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=GroupStatus.values), name="access_group_status"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class AccessGroupMember(models.Model):
+    """An alias of an access group."""
+
+    access_group = models.ForeignKey(AccessGroup, on_delete=models.CASCADE, related_name="members")
+    alias = models.ForeignKey(
+        ModelAlias, on_delete=models.CASCADE, related_name="access_group_members", db_index=False
+    )
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            # The alias first: the call path asks which groups an alias is in.
+            models.UniqueConstraint(fields=["alias", "access_group"], name="access_group_member_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.alias} in {self.access_group}"
+
+
+class ModelGroup(models.Model):
+    """A name that a team asks for, and the models that answer, tried in order."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(
+        max_length=MAX_LENGTH, unique=True, validators=[validate_name], help_text="what customers ask for"
+    )
+    display_name = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    status = models.CharField(max_length=16, choices=GroupStatus, default=GroupStatus.ACTIVE)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=GroupStatus.values), name="model_group_status"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelGroupMember(models.Model):
+    """A model of a group: an alias, or a provider model without one, which then has neither prices nor limits.
+
+    The smallest priority is tried first; of equal ones the older member.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    group = models.ForeignKey(ModelGroup, on_delete=models.CASCADE, related_name="members", db_index=False)
+    alias = models.ForeignKey(
+        ModelAlias, on_delete=models.PROTECT, null=True, blank=True, related_name="model_group_members"
+    )
+    route = models.CharField(
+        max_length=16,
+        choices=ModelAlias.Route,
+        default=ModelAlias.Route.LITELLM,
+        help_text="of a provider model; an alias has its own",
+    )
+    provider_model = models.CharField(
+        max_length=255, blank=True, help_text="a model's name on the route, when it is no alias"
+    )
+    priority = models.PositiveSmallIntegerField(default=0, help_text="0 is tried first")
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["priority", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["group", "alias"], name="model_group_member_alias_once"),
+            models.UniqueConstraint(
+                fields=["group", "provider_model"],
+                condition=Q(alias__isnull=True),
+                name="model_group_member_model_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(alias__isnull=False, provider_model="") | (Q(alias__isnull=True) & ~Q(provider_model="")),
+                name="model_group_member_alias_or_model",
+                violation_error_message="Name an alias or a provider model, not both.",
+            ),
+        ]
+
+    @property
+    def model_name(self) -> str:
+        """What the member was named by."""
+        return self.provider_model if self.alias is None else self.alias.name
+
+    def __str__(self) -> str:
+        return f"{self.model_name} in {self.group}"
 
 
 class TeamAlias(models.Model):
@@ -90,11 +262,52 @@ class TeamAlias(models.Model):
         return f"{self.team} may use {self.alias}"
 
 
-class TeamDefaultModel(models.Model):
-    """Which alias a team's calls use when they name none."""
+class TeamAccessGroup(models.Model):
+    """A team may use the aliases of an access group."""
 
-    team = models.OneToOneField(Team, on_delete=models.CASCADE, primary_key=True, related_name="default_model")
-    alias = models.ForeignKey(ModelAlias, on_delete=models.PROTECT, related_name="+")
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="access_groups", db_index=False)
+    access_group = models.ForeignKey(AccessGroup, on_delete=models.PROTECT, related_name="team_access")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["team", "access_group"], name="team_access_group_once")]
 
     def __str__(self) -> str:
-        return f"{self.team}: {self.alias}"
+        return f"{self.team} may use {self.access_group}"
+
+
+class TeamModelGroup(models.Model):
+    """A team may ask for a model group."""
+
+    team = models.ForeignKey(Team, on_delete=models.CASCADE, related_name="model_groups", db_index=False)
+    model_group = models.ForeignKey(ModelGroup, on_delete=models.PROTECT, related_name="team_access")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["team", "model_group"], name="team_model_group_once")]
+
+    def __str__(self) -> str:
+        return f"{self.team} may use {self.model_group}"
+
+
+class TeamDefaultModel(models.Model):
+    """Which alias or model group a team's calls use when they name none."""
+
+    team = models.OneToOneField(Team, on_delete=models.CASCADE, primary_key=True, related_name="default_model")
+    alias = models.ForeignKey(ModelAlias, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    model_group = models.ForeignKey(ModelGroup, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(alias__isnull=False, model_group__isnull=True)
+                | Q(alias__isnull=True, model_group__isnull=False),
+                name="team_default_alias_or_group",
+                violation_error_message="Choose an alias or a model group, not both.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.team}: {self.alias or self.model_group}"

@@ -30,26 +30,33 @@ class Bound:
 
 
 def of_call(body: dict[str, Any], model: ResolvedModel) -> Bound:
-    """The bound of an OpenAI request body for a model. Cost is 0 for a model without prices."""
+    """The bound of an OpenAI request body for a model, and for the dearest of its fallbacks.
+
+    Cost is 0 for a model without prices.
+    """
     messages = body.get("messages") or []
     size = sum(len(orjson.dumps(body[name])) for name in _COUNTED if body.get(name))
     input_tokens = size + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_MEDIA_PART * _media_parts(messages)
     cap = (
         # Of two caps the provider may obey either.
         max(body.get("max_tokens") or 0, body.get("max_completion_tokens") or 0)
-        or model.max_output_tokens
+        or model.assumed_output_tokens
         or settings.DEFAULT_MAX_OUTPUT_TOKENS
     )
     output_tokens = cap * (body.get("n") or 1)
-    nanousd = 0
-    if model.input_nanousd_per_mtok is not None and model.output_nanousd_per_mtok is not None:
-        nanousd = token_cost_nanousd(
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            input_nanousd_per_mtok=model.input_nanousd_per_mtok,
-            output_nanousd_per_mtok=model.output_nanousd_per_mtok,
-        )
+    nanousd = max(_cost_nanousd(candidate, input_tokens, output_tokens) for candidate in model.candidates)
     return Bound(input_tokens, output_tokens, cap, nanousd)
+
+
+def _cost_nanousd(model: ResolvedModel, input_tokens: int, output_tokens: int) -> int:
+    if model.input_nanousd_per_mtok is None or model.output_nanousd_per_mtok is None:
+        return 0
+    return token_cost_nanousd(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        input_nanousd_per_mtok=model.input_nanousd_per_mtok,
+        output_nanousd_per_mtok=model.output_nanousd_per_mtok,
+    )
 
 
 def _media_parts(messages: list[Any]) -> int:

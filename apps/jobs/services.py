@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Greatest, Now
 
+from apps.catalog import limits
 from apps.catalog import services as catalog
 from apps.catalog.services import ResolvedModel
 from apps.core import audit, clock, idempotency
@@ -349,7 +350,7 @@ def _admit(
     if job.total_calls >= settings.CALLS_PER_JOB_MAX:
         raise TooManyCalls(f"A job may have {settings.CALLS_PER_JOB_MAX} calls. Open another job.")
     call_metadata = _call_metadata(job, request)
-    model = catalog.resolve_cached(job.team, request.model, only=principal.models_allowed)
+    model = _model_for(job.team, principal, request)
     terms = lifecycle.terms_of(job)
     if terms is None:
         terms = _freeze(job, pricing.terms_in_force(job.team, job.job_type))
@@ -367,6 +368,15 @@ def _admit(
         publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
     )
     return call
+
+
+def _model_for(team: Team, principal: Principal, request: CallRequest) -> ResolvedModel:
+    """The model that is asked for, and those of its fallbacks that can answer.
+
+    Raises: ModelNotAllowed, NoModelAvailable, ModelGroupUnavailable, InvalidField for what none of them can do.
+    """
+    model = catalog.resolve_cached(team, request.model, only=principal.models_allowed)
+    return limits.able(model, request.body)
 
 
 def _freeze(job: Job, terms: pricing.Terms) -> pricing.Terms:
@@ -463,7 +473,7 @@ def _submit_together(
     refused and no credit to be held. Else None, and nothing is written: `submit_call` then sees to it alone.
     """
     try:
-        model = catalog.resolve_cached(principal.team, request.model, only=principal.models_allowed)
+        model = _model_for(principal.team, principal, request)
     except DomainError:
         return None
     bound = bounds.of_call(request.body, model)

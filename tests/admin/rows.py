@@ -29,8 +29,15 @@ def fill(count: int) -> list[make.Customer]:
 def _customer(number: int) -> make.Customer:
     org = make.organization(f"filled-org-{number}")
     model = make.alias(f"model-{number}", input_usd_per_mtok=1, output_usd_per_mtok=2)
+    make.access_group(f"bundle-{number}", model.name)
+    make.model_group(f"agent-{number}", model.name, f"provider/raw-{number}")
     customer = make.customer(
-        org=org, team_id=f"filled-team-{number}", credits=10, model_groups=[model.name], default_model=model.name
+        org=org,
+        team_id=f"filled-team-{number}",
+        credits=10,
+        access_groups=[f"bundle-{number}"],
+        model_groups=[model.name, f"agent-{number}"],
+        default_model=f"agent-{number}" if number % 2 else model.name,
     )
     team = customer.team
     virtual_keys.issue(team, actor=make.TESTER, name=f"key {number}", expires_at=timezone.now() + timedelta(days=1))

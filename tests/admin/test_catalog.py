@@ -3,7 +3,7 @@
 import pytest
 
 from apps.catalog import services
-from apps.catalog.models import ModelAlias, TeamAlias, TeamDefaultModel
+from apps.catalog.models import ModelAlias, ModelGroupMember, TeamAlias, TeamDefaultModel
 from apps.core.models import AuditEntry
 from tests import make
 
@@ -145,3 +145,43 @@ def test_default_that_the_team_may_not_use_is_refused(site, acme):
     alias = make.alias("closed")
     page = site.post(f"{DEFAULTS}add/", {"team": acme.team.pk, "alias": alias.pk})
     assert "may not use closed" in page.content.decode()
+
+
+def test_limits_and_abilities_are_kept_and_audited(site):
+    alias = make.alias("gpt")
+    data = form(provider_model=alias.provider_model, max_output_tokens="500", supports_vision="false", timeout_s="30")
+    site.post(page_of(alias), data | {"supports_tools": "true", "supports_audio": "unknown"})
+
+    alias.refresh_from_db()
+    assert (alias.max_output_tokens, alias.timeout_s) == (500, 30)
+    assert (alias.supports_vision, alias.supports_tools, alias.supports_audio) == (False, True, None)
+    assert AuditEntry.objects.get(action="alias.update").after == {
+        "max_output_tokens": 500,
+        "supports_vision": False,
+        "supports_tools": True,
+        "timeout_s": 30,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"max_output_tokens": "0"}, "A limit is empty or at least 1."),
+        ({"max_output_tokens": "5", "default_output_tokens": "6"}, "at most the max output tokens"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(site, changes, text):
+    page = site.post(f"{LIST}add/", form(**changes))
+    assert text in page.content.decode()
+    assert not ModelAlias.objects.exists()
+
+
+def test_name_that_is_no_part_of_a_url_is_refused(site):
+    page = site.post(f"{LIST}add/", form(name="openai/gpt"))
+    assert page.context["adminform"].form.errors["name"]
+
+
+def test_group_s_model_of_a_new_alias_s_name_is_that_alias(site):
+    make.model_group("agent", "gpt")
+    site.post(f"{LIST}add/", form())
+    assert str(ModelGroupMember.objects.get().alias) == "gpt"

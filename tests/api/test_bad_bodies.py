@@ -2,6 +2,7 @@
 
 import pytest
 
+from apps.catalog.models import AccessGroup, ModelAlias, ModelGroup
 from apps.core.models import AuditEntry
 from apps.credits.models import Entry
 from apps.jobs.models import Job
@@ -17,6 +18,9 @@ BY_OPERATOR = [
     "/api/teams/acme/keys",
     "/api/teams/acme/suspend",
     "/api/credits/teams/acme/add",
+    "/api/models/create",
+    "/api/model-access-groups/create",
+    "/api/model-groups/create",
 ]
 BY_KEY = ["/api/jobs/create", "/api/jobs/create-and-call"]
 
@@ -24,7 +28,7 @@ BY_KEY = ["/api/jobs/create", "/api/jobs/create-and-call"]
 @pytest.fixture
 def nothing_written(db):
     """Compares what there is before and after."""
-    models = (Organization, Team, VirtualKey, Entry, Job, AuditEntry)
+    models = (Organization, Team, VirtualKey, Entry, Job, AuditEntry, ModelAlias, AccessGroup, ModelGroup)
 
     def counts():
         return {model.__name__: model.objects.count() for model in models}
@@ -224,6 +228,10 @@ def test_idempotency_key_of_another_form_is_refused(team_key, key):
         "/api/organizations",
         "/api/organizations/acme/teams",
         "/api/teams/acme/keys",
+        "/api/models",
+        "/api/model-aliases",
+        "/api/model-access-groups",
+        "/api/model-groups",
         "/api/teams/acme/jobs",
         "/api/credits/teams/acme/transactions",
     ],

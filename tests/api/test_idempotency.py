@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
+from apps.catalog.models import AccessGroup, AccessGroupMember, ModelAlias, ModelGroup
 from apps.core import clock
 from apps.core.models import AuditEntry, IdempotencyKey
 from apps.credits.models import Entry, Hold
@@ -18,7 +19,21 @@ from tests import make
 from tests.api.calling import MESSAGES, Caller, ask, opened_job
 
 CONFLICT = "This Idempotency-Key was used before with another request. Use a new key."
-ROWS = (Organization, Team, VirtualKey, Entry, Hold, Job, Call, AuditEntry, IdempotencyKey)
+ROWS = (
+    Organization,
+    Team,
+    VirtualKey,
+    Entry,
+    Hold,
+    Job,
+    Call,
+    ModelAlias,
+    AccessGroup,
+    AccessGroupMember,
+    ModelGroup,
+    AuditEntry,
+    IdempotencyKey,
+)
 
 BY_OPERATOR = {
     "organization": ("/api/organizations/create", {"organization_id": "hooli", "name": "Hooli"}),
@@ -35,6 +50,15 @@ BY_OPERATOR = {
     "rotation": ("/api/teams/acme/keys/{key}/rotate", {"overlap_seconds": 60}),
     "credits": ("/api/credits/teams/acme/add", {"credits": 5}),
     "check": ("/api/credits/teams/acme/check", {"credits_required": 5}),
+    "alias": (
+        "/api/models/create",
+        {"model_alias": "gpt", "display_name": "GPT", "provider": "openai", "actual_model": "gpt-9"},
+    ),
+    "alias by litellm model": ("/api/model-aliases/create", {"alias": "gpt", "litellm_model": "openai/gpt-9"}),
+    "access group": ("/api/model-access-groups/create", {"group_name": "basic"}),
+    "aliases added": ("/api/model-access-groups/existing/add-models", {"model_aliases": ["chat-default"]}),
+    "aliases removed": ("/api/model-access-groups/existing/remove-models", {"model_aliases": ["chat-default"]}),
+    "model group": ("/api/model-groups/create", {"group_name": "agent", "models": [{"model_name": "gpt-9"}]}),
 }
 BY_KEY = {
     "job": ("/api/jobs/create", {"team_id": "acme", "job_type": "q"}),
@@ -49,6 +73,7 @@ BY_KEY = {
 def kind(request, acme, operator, team_key, worker):
     """A POST of each kind: who sends it, where to, and what."""
     path, body = (BY_OPERATOR | BY_KEY)[request.param]
+    make.access_group("existing")
     names = {
         "organization": acme.organization.organization_id,
         "key": str(VirtualKey.objects.get().pk),

@@ -143,7 +143,7 @@ def test_lists_take_a_constant_number_of_queries(acme, operator, django_assert_n
     for _ in range(2):
         with django_assert_num_queries(1):
             operator.get("/api/organizations?status=all")
-        with django_assert_num_queries(9):
+        with django_assert_num_queries(11):
             operator.get(f"/api/organizations/{organization_id}/teams")
         for _ in range(3):
             make.customer(org=acme.organization)

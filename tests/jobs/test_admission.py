@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from apps.catalog import model_groups
 from apps.catalog.errors import ModelNotAllowed, NoModelAvailable
 from apps.catalog.models import ModelAlias
 from apps.core import clock
@@ -28,7 +29,7 @@ MICROS = 1_000_000
 @pytest.fixture
 def metered(db: None) -> make.Customer:
     """Metered in USD at 10 credits a dollar, with a priced model of its own."""
-    make.alias("priced", input_usd_per_mtok=1_000, output_usd_per_mtok=2_000, max_output_tokens=1_000)
+    make.alias("priced", input_usd_per_mtok=1_000, output_usd_per_mtok=2_000, default_output_tokens=1_000)
     return make.metered_customer(team_id="metered", credits=1_000, access_groups=["priced"])
 
 
@@ -468,3 +469,27 @@ def test_one_call_job_is_charged_when_its_call_succeeds(acme: make.Customer):
     job = steps.job_of(submitted)
     assert (job.status, job.charge_state, job.closed_by, job.error_message) == ("completed", "charged", "call", "")
     assert steps.money(acme) == (99, 0)
+
+
+def test_call_that_its_model_cannot_answer_is_refused_before_anything_is_held(acme: make.Customer):
+    make.alias("small", max_output_tokens=100, supports_vision=False, is_open=True)
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    job = steps.open_job(acme)
+
+    error = refused(acme, job, InvalidField, model="small", parameters={"max_tokens": 101})
+    assert "at most 100 tokens" in str(error)
+    refused(acme, job, InvalidField, model="small", parameters={"messages": [{"role": "user", "content": [picture]}]})
+    assert steps.ask(acme, job, model="small", parameters={"max_tokens": 100}).is_new
+
+
+def test_metered_call_is_held_for_at_the_price_of_its_dearest_model(db: None):
+    make.alias("cheap", input_usd_per_mtok=1, output_usd_per_mtok=1)
+    make.alias("dear", input_usd_per_mtok=1_000, output_usd_per_mtok=1_000)
+    members = [model_groups.Member("cheap", 0), model_groups.Member("dear", 1)]
+    model_groups.create("both", members=members, actor=make.TESTER)
+    customer = make.metered_customer(credits=10_000, model_groups=["both"])
+
+    steps.ask(customer, steps.open_job(customer), model="both", parameters={"max_tokens": 10_000})
+
+    # Ten thousand tokens at a thousand dollars a million are ten dollars, a hundred credits.
+    assert steps.money(customer)[1] >= 100

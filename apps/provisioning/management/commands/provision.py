@@ -24,8 +24,15 @@ class Command(commands.Command):
         parser.add_argument("--organization", required=True, help="organization id, e.g. acme")
         parser.add_argument("--team", required=True, help="team id, e.g. acme-prod")
         parser.add_argument("--credits", type=int, default=0, help="whole credits granted once (default 0)")
-        parser.add_argument("--model", action="append", metavar="ALIAS", help="an alias the team may use; repeatable")
-        parser.add_argument("--team-default", metavar="ALIAS", help="the team's alias for calls that name no model")
+        parser.add_argument(
+            "--model",
+            action="append",
+            metavar="NAME",
+            help="an access group, model group or alias that the team may use; repeatable",
+        )
+        parser.add_argument(
+            "--team-default", metavar="NAME", help="the team's alias or model group for calls that name no model"
+        )
         parser.add_argument(
             "--default-model",
             metavar="[ALIAS=]MODEL",
