@@ -10,18 +10,15 @@ from django.conf import settings
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from apps.api import parsing
-from apps.core import crypto, idempotency
+from apps.core import bodies, crypto, idempotency
 from apps.core.actors import Actor
 from apps.core.addresses import client_address
-from apps.core.errors import InvalidField, NotAllowed, NotAuthenticated
+from apps.core.errors import NotAllowed, NotAuthenticated
 from apps.teams import services as teams
 from apps.teams.models import Team
-from apps.virtual_keys import services as virtual_keys
+from apps.virtual_keys import bearer
 from apps.virtual_keys.services import Principal
 
-NO_KEY = "Missing Authorization header. Expected: 'Authorization: Bearer sk-xxx...'"
-BAD_FORM = "Invalid Authorization header format. Expected: 'Authorization: Bearer sk-xxx...'"
 NO_OPERATOR = "Authentication required. Provide either 'Authorization: Bearer <token>' or 'X-Admin-Key: <master_key>'"
 
 
@@ -53,17 +50,6 @@ def address_of(request: Request) -> str:
     return client_address(request.META)
 
 
-def _bearer(request: Request) -> str | None:
-    """The token of the Authorization header, None without one. Raises: NotAuthenticated for another form."""
-    header = request.META.get("HTTP_AUTHORIZATION")
-    if not header:
-        return None
-    parts = header.split()
-    if len(parts) != 2 or parts[0].lower() != "bearer":
-        raise NotAuthenticated(BAD_FORM)
-    return str(parts[1])
-
-
 def _is_master_key(secret: str | None) -> bool:
     """Constant-time. An unset master key admits nobody, nor does a published default outside the demo."""
     master = settings.MASTER_KEY
@@ -80,10 +66,7 @@ def _operator(request: Request) -> Caller:
 
 def by_key(request: Request) -> Caller:
     """The team behind the request's virtual key. Raises: NotAuthenticated, AddressNotAllowed."""
-    secret = _bearer(request)
-    if secret is None:
-        raise NotAuthenticated(NO_KEY)
-    principal = virtual_keys.authenticate(secret, address=address_of(request))
+    principal = bearer.principal(request.META)
     return Caller(Actor("key", principal.key_id, address_of(request)), principal)
 
 
@@ -93,10 +76,10 @@ def by_master_key(request: Request) -> Caller:
     if _is_master_key(admin_key):
         return _operator(request)
     try:
-        bearer = _bearer(request)
+        token = bearer.token(request.META)
     except NotAuthenticated:
-        bearer = None
-    if admin_key is None and _is_master_key(bearer):
+        token = None
+    if admin_key is None and _is_master_key(token):
         return _operator(request)
     raise NotAuthenticated(NO_OPERATOR)
 
@@ -115,18 +98,13 @@ class ApiView(APIView):
 
     def idempotent(self, request: Request) -> idempotency.Request | None:
         """The request's Idempotency-Key with what it covers, None without one. Raises: InvalidField."""
-        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-        if key is None:
-            return None
-        if not 1 <= len(key) <= 255 or not key.isprintable():
-            raise InvalidField("Idempotency-Key", "Must be 1 to 255 printable characters.", value=key[:255])
-        return idempotency.Request(self.caller.scope, key, self.fingerprint(request))
+        return idempotency.requested(
+            request.META, scope=self.caller.scope, fingerprint=lambda: self.fingerprint(request)
+        )
 
     def fingerprint(self, request: Request) -> str:
         """SHA-256 of method, path and body."""
-        return crypto.fingerprint(
-            str(request.method).encode(), request.get_full_path().encode(), parsing.raw_body(request)
-        )
+        return bodies.fingerprint(request._request)
 
 
 class KeyView(ApiView):
@@ -165,7 +143,7 @@ class EitherView(ApiView):
     """For operators, and for a key about its own team."""
 
     def authenticate_caller(self, request: Request) -> Caller:
-        if "HTTP_X_ADMIN_KEY" in request.META or _is_master_key(_bearer(request)):
+        if "HTTP_X_ADMIN_KEY" in request.META or _is_master_key(bearer.token(request.META)):
             return by_master_key(request)
         caller = by_key(request)
         assert caller.principal is not None

@@ -3,11 +3,9 @@
 A view admits the call, publishes its id and waits for the worker; it holds no connection meanwhile.
 """
 
-import time
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
 from pydantic import Field, StringConstraints, field_validator, model_validator
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -19,15 +17,10 @@ from apps.api.jobs import JobType, operator_job
 from apps.api.parsing import Input, JSONObject, parse
 from apps.core import crypto
 from apps.core.clock import iso
-from apps.core.db import patiently
-from apps.core.errors import DomainError, Failed, InvalidRequest, RateLimited, Unavailable
 from apps.credits import billing
-from apps.jobs import dispatch, replies, services
-from apps.jobs.errors import CallStillRunning
+from apps.jobs import replies, services, waiting
 from apps.jobs.models import Call
 
-# How long past its wait a caller is kept when the database is away just then.
-DATABASE_PATIENCE_S = 2.0
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 # What is passed on to the model, in OpenAI's names.
 PARAMETERS = (
@@ -124,32 +117,11 @@ class CallView(KeyView):
         )
 
     def wait(self, submitted: services.Submitted, wait_s: float) -> Call:
-        """The call once it has ended. Raises: CallStillRunning, or the call's own failure."""
-        publish = (lambda: dispatch.publish_new(submitted.call_id)) if submitted.is_new else None
-        ends_at = time.monotonic() + wait_s
-        left_s = wait_s
-        while True:
-            woken = replies.mailbox().wait(submitted.call_id, timeout_s=left_s, publish=publish)
-            call = self._found(submitted, until=ends_at + DATABASE_PATIENCE_S)
-            if not call.is_open:
-                return call
-            publish = None
-            left_s = ends_at - time.monotonic()
-            if not woken or left_s <= 0:
-                services.mark_unanswered(call.pk)
-                raise still_running(call)
-
-    def _found(self, submitted: services.Submitted, *, until: float) -> Call:
-        """The call as it is now. A caller who must be sent away because the database is gone is remembered."""
-        job_id, call_id = str(submitted.job_id), str(submitted.call_id)
-        try:
-            return patiently(
-                lambda: services.find_answered(self.principal.team, job_id, call_id, with_job=self.shows_job),
-                until=until,
-            )
-        except (DatabaseError, InterfaceError):
-            replies.mailbox().owe(call_id)
-            raise
+        """The call once it has succeeded. Raises: CallStillRunning, or the call's own failure."""
+        call = waiting.wait(self.principal.team, submitted, wait_s, with_job=self.shows_job)
+        if call.state != Call.State.SUCCEEDED:
+            raise waiting.failure(call)
+        return call
 
 
 class LlmCall(CallView):
@@ -157,7 +129,7 @@ class LlmCall(CallView):
 
     def post(self, request: Request, job_id: str) -> Response:
         body = parse(LlmCallInput, request)
-        wait_s = wanted_wait(request)
+        wait_s = waiting.wanted_wait(request.META, default_s=settings.CALL_WAIT_S)
         mailbox = replies.mailbox()
         with mailbox.place():
             submitted = services.submit_call(
@@ -169,8 +141,6 @@ class LlmCall(CallView):
                 idempotent=self.idempotent(request),
             )
             call = self.wait(submitted, wait_s)
-        if call.state != Call.State.SUCCEEDED:
-            raise failure(call)
         return with_ids(answer(present.answer(call), is_replay=submitted.is_replay), call)
 
 
@@ -182,7 +152,7 @@ class CreateAndCall(CallView):
     def post(self, request: Request) -> Response:
         body = parse(CreateAndCallInput, request)
         self.require_own_team(body.team_id)
-        wait_s = wanted_wait(request)
+        wait_s = waiting.wanted_wait(request.META, default_s=settings.CALL_WAIT_S)
         mailbox = replies.mailbox()
         with mailbox.place():
             submitted = services.submit_one_call_job(
@@ -194,8 +164,6 @@ class CreateAndCall(CallView):
                 idempotent=self.idempotent(request),
             )
             call = self.wait(submitted, wait_s)
-        if call.state != Call.State.SUCCEEDED:
-            raise failure(call)
         team = self.principal.team
         job = call.job
         figures = present.costs(job, billing.balance(team), show_costs=billing.shows_costs(team))
@@ -224,43 +192,6 @@ class OneCall(EitherView):
             return with_ids(response, call)
         error = {"status": call.error_status, "code": call.error_code, "detail": call.error_message}
         return with_ids(Response(body | {"error": error}), call)
-
-
-def wanted_wait(request: Request) -> float:
-    """Seconds to wait: `Prefer: wait=N` (RFC 7240) up to CALL_WAIT_MAX_S, else CALL_WAIT_S."""
-    for preference in request.META.get("HTTP_PREFER", "").split(","):
-        name, _, value = preference.strip().partition("=")
-        value = value.strip().strip('"')
-        if name.strip().lower() == "wait" and value.isdecimal() and len(value) < 7:
-            return float(min(int(value), settings.CALL_WAIT_MAX_S))
-    return float(settings.CALL_WAIT_S)
-
-
-def still_running(call: Call) -> CallStillRunning:
-    """The wait is over, the call is not."""
-    url = f"/api/jobs/{call.job_id}/calls/{call.pk}"
-    return CallStillRunning(
-        f"The call is still running. Its answer will be at {url}.",
-        retry_after_s=2,
-        job_id=str(call.job_id),
-        call_id=str(call.pk),
-        url=url,
-    )
-
-
-_KINDS: dict[int, type[DomainError]] = {400: InvalidRequest, 429: RateLimited, 500: Failed, 503: Unavailable}
-
-
-def failure(call: Call) -> DomainError:
-    """A failed call as the error its caller gets: 400, 429, 500 or 503, never 502 or 504."""
-    error = _KINDS.get(call.error_status or 500, Failed)(
-        call.error_message or "LLM call failed",
-        retry_after_s=call.retry_after_s,
-        job_id=str(call.job_id),
-        call_id=str(call.pk),
-    )
-    error.code = call.error_code or error.code
-    return error
 
 
 def with_ids(response: Response, call: Call) -> Response:

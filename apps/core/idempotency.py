@@ -4,6 +4,7 @@ A twin of a running request waits for that transaction at the unique index, then
 Source: draft-ietf-httpapi-idempotency-key-header; another body under a known key is refused with 422.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from apps.core import clock, crypto
-from apps.core.errors import IdempotencyConflict
+from apps.core.errors import IdempotencyConflict, InvalidField
 from apps.core.models import IdempotencyKey
 
 SECRET_REPLAYED_FOR = timedelta(minutes=10)
@@ -49,6 +50,16 @@ class Slot:
         if not self.row.secret or clock.now() - self.row.created_at > SECRET_REPLAYED_FOR:
             return None
         return crypto.decrypt(self.row.secret)
+
+
+def requested(meta: Mapping[str, Any], *, scope: str, fingerprint: Callable[[], str]) -> Request | None:
+    """The Idempotency-Key of an HTTP request with what it covers, None without one. Raises: InvalidField."""
+    key = meta.get("HTTP_IDEMPOTENCY_KEY")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= 255 or not key.isprintable():
+        raise InvalidField("Idempotency-Key", "Must be 1 to 255 printable characters.", value=key[:255])
+    return Request(scope, key, fingerprint())
 
 
 def claim(request: Request) -> Slot:
