@@ -95,6 +95,15 @@ def completion(found: Job, calls: list[Call], balance: Balance, *, show_costs: b
     }
 
 
+def usage(call: Call) -> dict[str, int]:
+    """A call's tokens, as OpenAI names them."""
+    return {
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "total_tokens": call.total_tokens,
+    }
+
+
 def answer(call: Call) -> dict[str, Any]:
     """A succeeded call: the short form (`response`, `metadata`) and an OpenAI completion, beside each other.
 
@@ -126,11 +135,7 @@ def answer(call: Call) -> dict[str, Any]:
         "created": stored.get("created") or _timestamp(call.created_at),
         "model": call.model_group_used,
         "choices": choices,
-        "usage": {
-            "prompt_tokens": call.prompt_tokens,
-            "completion_tokens": call.completion_tokens,
-            "total_tokens": call.total_tokens,
-        },
+        "usage": usage(call),
     }
     if not stored:
         body["content_expired"] = True

@@ -14,6 +14,7 @@ from apps.api import (
     model_groups,
     organizations,
     pricing,
+    streams,
     teams,
     usage,
 )
@@ -41,8 +42,10 @@ def _split(path: str) -> list[str]:
 urlpatterns = [
     route("jobs/create", jobs.CreateJob),
     route("jobs/create-and-call", calls.CreateAndCall),
+    route("jobs/create-and-call-stream", streams.CreateAndCallStream),
     route("jobs/{job_id}", jobs.OneJob),
     route("jobs/{job_id}/llm-call", calls.LlmCall),
+    route("jobs/{job_id}/llm-call-stream", streams.LlmCallStream),
     route("jobs/{job_id}/complete", jobs.CompleteJob),
     route("jobs/{job_id}/metadata", jobs.JobMetadata),
     route("jobs/{job_id}/costs", jobs.JobCosts),

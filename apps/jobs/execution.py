@@ -273,11 +273,16 @@ def _partial(
     """The end of a stream that broke off: what was sent on, by the provider's count or by ours."""
     completion = assembly.completion(finish_reason="length")
     served = _served(call, completion, latency_ms=_ms_since(started))
+    prompt, output, cost = served.prompt_tokens, served.completion_tokens, served.cost_nanousd
+    if served.is_estimated:
+        prompt, output, cost = delivered_usage(call, call.payload.request, assembly.delivered_bytes)
     return replace(
         served,
         state=state,
+        prompt_tokens=prompt,
+        completion_tokens=output,
+        cost_nanousd=cost,
         is_delivered=True,
-        is_estimated=served.is_estimated or assembly.usage is None,
         error_code=code,
         error_status=status,
         error_message=f"LLM call failed: {reason}",

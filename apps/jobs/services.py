@@ -274,12 +274,21 @@ def mark_unanswered(call_id: Any) -> None:
     Call.objects.filter(pk=call_id, unanswered_at__isnull=True).update(unanswered_at=Now())
 
 
-def leave_stream(team: Team, call_id: Any) -> None:
+def leave_stream(team: Team, call: Call) -> None:
     """Its caller went away in mid-stream: by the team's choice the call is finished (the same request is then given
     its answer) or broken off, and what was delivered is paid."""
-    mark_unanswered(call_id)
-    if billing.cancels_left_streams(team):
-        Call.objects.filter(pk=call_id, team=team, state__in=Call.OPEN_STATES).update(cancel_requested_at=Now())
+    mark_unanswered(call.pk)
+    if not billing.cancels_left_streams(team):
+        return
+    unclaimed = lifecycle.Outcome(
+        Call.State.CANCELLED,
+        error_code="call_cancelled",
+        error_status=503,
+        error_message="LLM call failed: the caller left",
+    )
+    if not lifecycle.end_call(call.job_id, call.pk, unclaimed, claim=0):
+        # Its worker sees it when it next saves how far it is.
+        Call.objects.filter(pk=call.pk, team=team, state__in=Call.OPEN_STATES).update(cancel_requested_at=Now())
 
 
 def require_metadata_fits(name: str, metadata: dict[str, Any], *, already_bytes: int = 0) -> None:

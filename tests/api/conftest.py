@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 
 from apps.jobs import dispatch, execution, leases, replies
+from apps.jobs.streaming import marks
 from tests import make
 from tests.api.calling import Caller
 
@@ -44,6 +45,7 @@ def no_worker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "publish", lambda call_ids: 0)
     monkeypatch.setattr(replies.Mailbox, "_start", lambda self: None)
     monkeypatch.setattr(leases, "_ensure_renewer", lambda: None)
+    monkeypatch.setattr(marks, "_ensure_saver", lambda: None)
 
 
 @pytest.fixture
