@@ -3,6 +3,7 @@
 A `GatewayError` carries no secret, no host and no provider text: what a client may read is chosen here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -113,8 +114,20 @@ class GatewayError(Exception):
 
 
 class Gateway(Protocol):
-    """One route."""
+    """One route. `timeout_s` bounds a whole exchange, from its first byte to its last."""
 
     def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
         """Ask and wait. Raises: GatewayError, and nothing else."""
+        ...
+
+    def stream(self, request: CompletionRequest, *, timeout_s: float) -> Iterator[Chunk]:
+        """Ask, and give each piece of the answer as it comes. Closing the iterator ends the exchange at once.
+
+        Every choice has begun with a role and a text, and ends with a finish reason; an answer that breaks off
+        before that raises. Raises: GatewayError, and nothing else, here, before the first chunk or between chunks.
+        """
+        ...
+
+    def embed(self, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
+        """Ask for vectors and wait. Raises: GatewayError, and nothing else."""
         ...
