@@ -37,6 +37,8 @@ class ModelAlias(models.Model):
 
     class Route(models.TextChoices):
         LITELLM = "litellm", "LiteLLM proxy"
+        LITELLM_SDK = "litellm_sdk", "LiteLLM in the worker's own process"
+        OPENAI = "openai", "OpenAI-compatible API"
         DEMO = "demo", "built-in demo provider"
 
     name = models.CharField(

@@ -47,6 +47,11 @@ class Outcome:
     error_message: str = ""
     retry_after_s: int | None = None
 
+    @property
+    def is_paid(self) -> bool:
+        """Whether its tokens and cost are counted on the job."""
+        return self.state == Call.State.SUCCEEDED or self.is_delivered
+
 
 def end_call(
     job_id: Any, call_id: Any, outcome: Outcome, *, claim: int | None = None, claimed: Call | None = None
@@ -139,9 +144,9 @@ def _written(outcome: Outcome) -> dict[str, Any]:
     """The outcome as a call's columns."""
     return {
         "state": outcome.state,
-        "prompt_tokens": outcome.prompt_tokens,
-        "completion_tokens": outcome.completion_tokens,
-        "provider_cost_nanousd": outcome.cost_nanousd,
+        "prompt_tokens": outcome.prompt_tokens if outcome.is_paid else 0,
+        "completion_tokens": outcome.completion_tokens if outcome.is_paid else 0,
+        "provider_cost_nanousd": outcome.cost_nanousd if outcome.is_paid else 0,
         "is_estimated": outcome.is_estimated,
         "latency_ms": outcome.latency_ms,
         "resolved_model": outcome.resolved_model,
@@ -198,7 +203,7 @@ def _ended_attempt(call: Call, outcome: Outcome) -> Attempt:
         state=Attempt.State.SUCCEEDED if served else unserved,
         prompt_tokens=outcome.prompt_tokens,
         completion_tokens=outcome.completion_tokens,
-        cost_nanousd=outcome.cost_nanousd if served or outcome.is_delivered else outcome.lost_cost_nanousd,
+        cost_nanousd=outcome.cost_nanousd if outcome.is_paid else outcome.lost_cost_nanousd,
         is_estimated=outcome.is_estimated,
         raw_usage=outcome.raw_usage,
         latency_ms=outcome.latency_ms,
@@ -213,7 +218,7 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
     job.lost_cost_nanousd += outcome.lost_cost_nanousd
     metadata = call.payload.call_metadata
     job.pending_metadata_bytes = max(0, job.pending_metadata_bytes - len(metadata.encode()))
-    if outcome.state == Call.State.SUCCEEDED or outcome.is_delivered:
+    if outcome.is_paid:
         job.prompt_tokens += outcome.prompt_tokens
         job.completion_tokens += outcome.completion_tokens
         job.provider_cost_nanousd += outcome.cost_nanousd

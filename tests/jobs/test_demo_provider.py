@@ -141,6 +141,7 @@ def test_conversation_without_a_question_is_answered():
         ("demo", False, "http://127.0.0.1:1", False),
         ("litellm", True, "", False),
         ("litellm", False, "http://127.0.0.1:1", True),
+        ("openai", False, "", True),
         ("unheard-of", True, "http://127.0.0.1:1", False),
     ],
 )

@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from apps.jobs.gateway import litellm_proxy
+from apps.jobs.gateway import deadline, openai_http
 from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError, Usage
-from apps.jobs.gateway.litellm_proxy import LiteLLMProxy, read_cost, read_usage
+from apps.jobs.gateway.litellm_proxy import LiteLLMProxy
+from apps.jobs.gateway.openai_wire import read_cost, read_usage
 from tests.harness.fake_provider import RunningProvider
 from tests.jobs.raw_http import response, sending, serving
 
@@ -25,7 +26,8 @@ HONEST = {
 
 @pytest.fixture(autouse=True)
 def _own_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(litellm_proxy, "_local", threading.local())
+    monkeypatch.setattr(deadline, "_local", threading.local())
+    monkeypatch.setattr(openai_http, "_local", threading.local())
 
 
 def request(model: str = "gpt-4", **parameters: Any) -> CompletionRequest:

@@ -1,6 +1,7 @@
 """How the LiteLLM route fails: right code and status, in time, and never a secret, a host or a provider's text."""
 
 import json
+import logging
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from apps.jobs.gateway import litellm_proxy
+from apps.jobs.gateway import deadline, openai_http
 from apps.jobs.gateway.interface import CompletionRequest, GatewayError
 from apps.jobs.gateway.litellm_proxy import LiteLLMProxy
 from tests.harness.fake_provider import RunningProvider
@@ -22,7 +23,8 @@ SHORT_S = 0.4
 
 @pytest.fixture(autouse=True)
 def _own_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(litellm_proxy, "_local", threading.local())
+    monkeypatch.setattr(deadline, "_local", threading.local())
+    monkeypatch.setattr(openai_http, "_local", threading.local())
 
 
 def failure(settings: Any, url: str, *, model: str = "gpt-4", timeout_s: float = 5.0) -> GatewayError:
@@ -152,6 +154,26 @@ def test_unknown_host_is_unavailable_and_not_named(settings: Any):
     assert "no-such-host" not in str(error)
 
 
+def test_body_of_a_redirect_is_not_read_without_a_limit(settings: Any):
+    settings.GATEWAY_MAX_ANSWER_BYTES = 100_000
+
+    def without_end(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 1000000000\r\n\r\n")
+        while not over.is_set():
+            connection.sendall(b" " * 65_536)
+
+    with serving(without_end) as server:
+        assert failure(settings, server.url).code == "provider_malformed"
+
+
+def test_broken_headers_are_logged_without_the_host(settings: Any, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.WARNING)
+    with serving(sending(response(b"{}", headers=": no name\r\nother\r\n"))) as server:
+        failure(settings, server.url)
+
+    assert "127.0.0.1" not in caplog.text
+
+
 def test_redirect_is_not_followed(settings: Any):
     with serving(sending(response(b"{}"))) as target:
         data = response(b"", status="302 Found", headers=f"location: {target.url}/v1/chat/completions\r\n")
@@ -226,7 +248,40 @@ def _stalling(connection: socket.socket, over: threading.Event) -> None:
     over.wait(30)
 
 
-@pytest.mark.parametrize("reply", [_silent, _dripping, _stalling])
+def _dripping_its_status(connection: socket.socket, over: threading.Event) -> None:
+    while not over.wait(0.02):
+        connection.sendall(b"H")
+
+
+def _dripping_its_headers(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+    while not over.wait(0.02):
+        connection.sendall(b"y")
+
+
+def _never_past_continue(connection: socket.socket, over: threading.Event) -> None:
+    while not over.wait(0.02):
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _dripping_a_redirect(connection: socket.socket, over: threading.Event) -> None:
+    connection.sendall(b"HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 100000\r\n\r\n{")
+    while not over.wait(0.02):
+        connection.sendall(b" ")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        _silent,
+        _dripping,
+        _stalling,
+        _dripping_its_status,
+        _dripping_its_headers,
+        _never_past_continue,
+        _dripping_a_redirect,
+    ],
+)
 def test_deadline_holds_however_slowly_the_bytes_come(settings: Any, reply: Reply):
     started = time.monotonic()
     with serving(reply) as server:

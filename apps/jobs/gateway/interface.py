@@ -114,15 +114,20 @@ class GatewayError(Exception):
 
 
 class Gateway(Protocol):
-    """One route."""
+    """One route. `timeout_s` bounds a whole exchange, from its first byte to its last."""
 
     def complete(self, request: CompletionRequest, *, timeout_s: float) -> Completion:
         """Ask and wait. Raises: GatewayError, and nothing else."""
         ...
 
     def stream(self, request: CompletionRequest, *, timeout_s: float) -> Iterator[Chunk]:
-        """Ask, and give each piece as it comes; closing the iterator ends the exchange. `timeout_s` bounds all of it.
+        """Ask, and give each piece of the answer as it comes. Closing the iterator ends the exchange at once.
 
-        Raises: GatewayError, and nothing else, before the first piece or between two.
+        Every choice has begun with a role and a text, and ends with a finish reason; an answer that breaks off
+        before that raises. Raises: GatewayError, and nothing else, here, before the first chunk or between chunks.
         """
+        ...
+
+    def embed(self, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
+        """Ask for vectors and wait. Raises: GatewayError, and nothing else."""
         ...

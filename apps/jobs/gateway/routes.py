@@ -3,20 +3,29 @@
 from django.conf import settings
 
 from apps.catalog.models import ModelAlias
+from apps.jobs.gateway import failures
 from apps.jobs.gateway.demo import DemoProvider
-from apps.jobs.gateway.interface import Gateway, GatewayError
+from apps.jobs.gateway.interface import Gateway
 from apps.jobs.gateway.litellm_proxy import LiteLLMProxy
+from apps.jobs.gateway.openai_compatible import OpenAICompatible
 
 _ROUTES: dict[str, Gateway] = {
     ModelAlias.Route.LITELLM: LiteLLMProxy(),
+    ModelAlias.Route.OPENAI: OpenAICompatible(),
     ModelAlias.Route.DEMO: DemoProvider(),
 }
 
 
 def gateway_for(route: str) -> Gateway:
     """The gateway of a route. Raises: GatewayError when it is not configured here: our fault, so 503."""
-    allowed = settings.EMBEDDED if route == ModelAlias.Route.DEMO else bool(settings.LITELLM_BASE_URL)
     gateway = _ROUTES.get(route)
-    if gateway is None or not allowed:
-        raise GatewayError("provider_configuration", "the model is not available", status=503, retry_after_s=30)
+    if gateway is None or not _is_allowed(route):
+        raise failures.misconfigured()
     return gateway
+
+
+def _is_allowed(route: str) -> bool:
+    """Whether the route is configured. Those with a target on the request need nothing here."""
+    if route == ModelAlias.Route.DEMO:
+        return bool(settings.EMBEDDED)
+    return route != ModelAlias.Route.LITELLM or bool(settings.LITELLM_BASE_URL)
