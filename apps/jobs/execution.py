@@ -22,7 +22,8 @@ from apps.core.combining import Combiner
 from apps.core.db import is_postgresql, release_connection
 from apps.core.ids import parse_uuid
 from apps.credits.pricing import token_cost_nanousd
-from apps.jobs import bounds, crew, leases, lifecycle, replies, statements
+from apps.jobs import bounds, candidates, crew, leases, lifecycle, replies, statements
+from apps.jobs.candidates import Candidate
 from apps.jobs.gateway.interface import Completion, CompletionRequest, Gateway, GatewayError
 from apps.jobs.gateway.routes import gateway_for
 from apps.jobs.lifecycle import Outcome
@@ -37,13 +38,15 @@ _ABSURD_FACTOR = 10
 _ABSURD_FLOOR_TOKENS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claimed:
-    """A call that is ours to make, under this claim."""
+    """A call that is ours to make, under this claim, and its try that runs."""
 
     call: Call
     attempt_id: Any
     seconds_left: float
+    # One for all tries: its pieces are numbered through.
+    relay: Relay | None = None
 
 
 def run_calls(call_ids: Sequence[str]) -> int:
@@ -168,18 +171,116 @@ def _abandon_earlier(call: Call) -> None:
 
 
 def _ask(claimed: Claimed) -> Outcome:
-    """One try at the provider, as an outcome. The gateway raises nothing but GatewayError."""
-    call = claimed.call
-    started = time.monotonic()
-    try:
-        gateway = gateway_for(call.route)
-        timeout_s = min(settings.GATEWAY_TIMEOUT_S, claimed.seconds_left)
-        if call.is_streamed:
-            return _ask_for_stream(claimed, gateway, timeout_s=timeout_s)
-        completion = gateway.complete(_request(claimed), timeout_s=timeout_s)
-    except GatewayError as error:
-        return _failed(call, error, started)
+    """Ask the call's models in turn until one answers, as an outcome.
+
+    Each is a try of its own. Nothing is asked again of which the caller has had a part.
+    """
+    call, started = claimed.call, time.monotonic()
+    left = candidates.of_call(call)
+    current = left.pop(0)
+    if current.provider_model != call.provider_model:
+        # The first one rests.
+        _begin_with(call, current)
+    while True:
+        try:
+            outcome = _try(claimed, current)
+        except GatewayError as error:
+            candidates.note(current, has_failed=error.is_retryable)
+            following = next((each for each in left if candidates.may_follow(error, current, each)), None)
+            outcome = _failed(call, error, started)
+            if following is None or time.monotonic() - started > claimed.seconds_left - 1:
+                return outcome
+            log.info(
+                "call %s: %s failed (%s), trying %s", call.pk, current.model_used, error.code, following.model_used
+            )
+            left = left[left.index(following) + 1 :]
+            if not _turn_to(claimed, following, outcome):
+                return outcome
+            current = following
+        else:
+            candidates.note(current, has_failed=False)
+            return outcome
+
+
+def _try(claimed: Claimed, model: Candidate) -> Outcome:
+    """One try at the provider. The gateway raises nothing but GatewayError."""
+    call, started = claimed.call, time.monotonic()
+    gateway = gateway_for(call.route)
+    timeout_s = min(model.timeout_s or settings.GATEWAY_TIMEOUT_S, claimed.seconds_left)
+    if call.is_streamed:
+        return _ask_for_stream(claimed, gateway, timeout_s=timeout_s)
+    completion = gateway.complete(_request(claimed), timeout_s=timeout_s)
     return _served(call, completion, latency_ms=_ms_since(started))
+
+
+def _begin_with(call: Call, model: Candidate) -> None:
+    """Another model than the first is asked first: the call and its try, not yet begun, say so."""
+    ours = Attempt.objects.filter(call=call, claim=call.claim, state=Attempt.State.RUNNING)
+    try:
+        ours.update(route=model.route, provider_model=model.provider_model)
+        Call.objects.filter(pk=call.pk, claim=call.claim).update(
+            **{name: getattr(model, name) for name in _MODEL_COLUMNS}
+        )
+    except (DatabaseError, InterfaceError) as error:
+        # What was asked is then told less exactly; what it costs is not.
+        log.warning("call %s: its model could not be noted: %s", call.pk, type(error).__name__)
+    finally:
+        release_connection()
+    _set_model(call, model)
+
+
+def _set_model(call: Call, model: Candidate) -> None:
+    for name in _MODEL_COLUMNS:
+        setattr(call, name, getattr(model, name))
+
+
+_MODEL_COLUMNS = (
+    "model_used",
+    "route",
+    "provider",
+    "provider_model",
+    "input_nanousd_per_mtok",
+    "output_nanousd_per_mtok",
+)
+
+
+def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome) -> bool:
+    """End the try that failed and begin one of another model. False when the call is another claim's by now, or the
+    database is away: then the failure stands."""
+    call = claimed.call
+    try:
+        with transaction.atomic():
+            # The job first, as everywhere.
+            lifecycle.lock_job(call.job_id)
+            ours = Call.objects.filter(pk=call.pk, claim=call.claim, state=Call.State.RUNNING)
+            if not ours.update(**{name: getattr(model, name) for name in _MODEL_COLUMNS}):
+                return False
+            if failed.lost_cost_nanousd:
+                lifecycle.add_lost_cost(call.job_id, failed.lost_cost_nanousd)
+            Attempt.objects.filter(call=call, claim=call.claim, state=Attempt.State.RUNNING).update(
+                state=Attempt.State.FAILED,
+                ended_at=Now(),
+                cost_nanousd=failed.lost_cost_nanousd,
+                is_estimated=failed.is_estimated,
+                latency_ms=failed.latency_ms,
+                error_code=failed.error_code,
+            )
+            attempt = Attempt(
+                call=call,
+                claim=call.claim,
+                route=model.route,
+                provider_model=model.provider_model,
+                worker=leases.worker_name(),
+            )
+            attempt.save(force_insert=True)
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("call %s: no other model is tried, the database is away: %s", call.pk, type(error).__name__)
+        return False
+    finally:
+        release_connection()
+    claimed.attempt_id = attempt.pk
+    _set_model(call, model)
+    return True
 
 
 def _request(claimed: Claimed) -> CompletionRequest:
@@ -220,7 +321,8 @@ def _ask_for_stream(claimed: Claimed, gateway: Gateway, *, timeout_s: float) -> 
     Raises: GatewayError while nothing was sent on.
     """
     call, started = claimed.call, time.monotonic()
-    assembly, relay = Assembly(), Relay(call.reply_to, call.pk, call.claim)
+    assembly = Assembly()
+    relay = claimed.relay = claimed.relay or Relay(call.reply_to, call.pk, call.claim)
     ended: Outcome | None = None
     with marks.kept(marks.Progress(call.pk, call.claim)) as progress:
         chunks = gateway.stream(_request(claimed), timeout_s=timeout_s)

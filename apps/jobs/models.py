@@ -156,6 +156,9 @@ class Call(models.Model):
     resolved_model = models.CharField(max_length=255, blank=True, help_text="what the backend said it was")
     input_nanousd_per_mtok = models.BigIntegerField(null=True, blank=True, help_text="price, frozen at admission")
     output_nanousd_per_mtok = models.BigIntegerField(null=True, blank=True, help_text="price, frozen at admission")
+    candidates = models.JSONField(
+        null=True, blank=True, help_text="its models in the order of trying, when there are several"
+    )
     max_output_tokens = models.PositiveIntegerField(null=True, blank=True, help_text="sent when the caller gave none")
     bound_input_tokens = models.BigIntegerField(default=0)
     bound_output_tokens = models.BigIntegerField(default=0)

@@ -25,7 +25,7 @@ from apps.core.ids import parse_uuid
 from apps.core.prepared import Select
 from apps.credits import billing, ledger, pricing
 from apps.credits.errors import PricesMissing
-from apps.jobs import bounds, lifecycle, statements
+from apps.jobs import bounds, candidates, lifecycle, statements
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
 from apps.jobs.models import Call, CallPayload, Job
 from apps.teams.models import Team
@@ -457,6 +457,7 @@ def _entered(
         provider_model=model.provider_model,
         input_nanousd_per_mtok=model.input_nanousd_per_mtok,
         output_nanousd_per_mtok=model.output_nanousd_per_mtok,
+        candidates=candidates.frozen(model, only_priced=terms.mode == pricing.Mode.METERED_USD),
         # A flat job's caller may leave the length to the model; a metered one's hold rests on the cap.
         max_output_tokens=bound.output_cap if terms.is_metered else None,
         bound_input_tokens=bound.input_tokens,

@@ -136,6 +136,7 @@ _CALL_COLUMNS = (
     "resolved_model",
     "input_nanousd_per_mtok",
     "output_nanousd_per_mtok",
+    "candidates",
     "max_output_tokens",
     "bound_input_tokens",
     "bound_output_tokens",
@@ -414,8 +415,11 @@ _TRIED = (
     "latency_ms",
     "error_code",
 )
+# Of a claim's tries the one that still runs: those of other models before it have ended.
 _END_ATTEMPT = Update(
-    lambda: Attempt.objects.filter(call=param("call", Attempt), claim=param("claim", Attempt)),
+    lambda: Attempt.objects.filter(
+        call=param("call", Attempt), claim=param("claim", Attempt), state=Attempt.State.RUNNING
+    ),
     lambda: {**columns(Attempt, *_TRIED[2:]), "ended_at": Now()},
 )
 
@@ -482,7 +486,7 @@ _END_MANY = Rows(
             is_estimated = given.is_estimated, raw_usage = given.raw_usage, latency_ms = given.latency_ms,
             error_code = given.error_code, ended_at = CURRENT_TIMESTAMP
         FROM given JOIN ended USING (id, claim)
-        WHERE jobs_attempt.call_id = given.id AND jobs_attempt.claim = given.claim
+        WHERE jobs_attempt.call_id = given.id AND jobs_attempt.claim = given.claim AND jobs_attempt.state = 'running'
     ),
     kept AS (
         UPDATE jobs_callpayload SET response = given.response, expires_at = CURRENT_TIMESTAMP + %s

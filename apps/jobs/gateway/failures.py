@@ -10,6 +10,7 @@ from apps.jobs.gateway.interface import GatewayError
 # How a LiteLLM proxy spells a wrong key or an unknown model with status 400 or 500 (seen with 1.106.2).
 _OUR_FAULT = ("no_db_connection", "no connected db", "invalid model name", "no api key passed in")
 _CONTENT_FILTER = ("content_filter", "contentpolicy", "content management policy")
+_TOO_LONG = ("context_length_exceeded", "contextwindowexceeded", "maximum context length", "context window")
 _DEFAULT_RETRY_S = 5
 
 
@@ -59,6 +60,10 @@ def rejected() -> GatewayError:
     return GatewayError("provider_rejected", "the model rejected the request as invalid", status=400)
 
 
+def too_long() -> GatewayError:
+    return GatewayError("context_length_exceeded", "the request is longer than what the model can take", status=400)
+
+
 def by_status(status: int, said: str, *, retry_after_s: int = _DEFAULT_RETRY_S) -> GatewayError:
     """The failure behind a status. `said` is the provider's text, only searched for known words."""
     said = said.lower()
@@ -66,6 +71,8 @@ def by_status(status: int, said: str, *, retry_after_s: int = _DEFAULT_RETRY_S) 
         return misconfigured()
     if status == 400 and any(text in said for text in _CONTENT_FILTER):
         return _filtered(was_executed=False)
+    if status in (400, 413, 422) and any(text in said for text in _TOO_LONG):
+        return too_long()
     if status in (400, 413, 422):
         return rejected()
     if status in (401, 403, 404):
