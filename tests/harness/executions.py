@@ -28,6 +28,10 @@ class Execution:
     may_fail: bool = False
     # Whether the client was still connected when the answer was sent.
     is_delivered: bool = False
+    # Of a stream: the chunks sent, what they said, and whether the client left before the last.
+    chunks_sent: int = 0
+    characters_sent: int = 0
+    is_client_gone: bool = False
     billed_prompt_tokens: int = 0
     billed_completion_tokens: int = 0
     billed_nanousd: int = 0
@@ -84,6 +88,9 @@ class Journal:
                 "outcome": execution.outcome,
                 "may_fail": execution.may_fail,
                 "is_delivered": execution.is_delivered,
+                "chunks_sent": execution.chunks_sent,
+                "characters_sent": execution.characters_sent,
+                "is_client_gone": execution.is_client_gone,
                 "billed_prompt_tokens": execution.billed_prompt_tokens,
                 "billed_completion_tokens": execution.billed_completion_tokens,
                 "billed_nanousd": execution.billed_nanousd,

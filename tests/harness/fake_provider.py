@@ -1,7 +1,9 @@
 """An OpenAI-compatible provider that is fast, honest about tokens, and misbehaves on request.
 
 A fault comes from the model's name (`fake-429`, `fake-slow-250`, …; see faults.py) or, for other names, from seed
-and rate: the n-th execution meets the n-th draw. Runs as a process (`python -m tests.harness.fake_provider`), which
+and rate: the n-th execution meets the n-th draw. Streams can drip (`fake-drip-20`: ms between events), be cut
+(`fake-cut-3`: a reset after so many events) or both (`fake-drip-20-cut-3`), and end in an error event
+(`fake-stream-error`). Runs as a process (`python -m tests.harness.fake_provider`), which
 prints its URL when ready, or in a thread (`running_provider`). Its own asyncio protocol, since a framework would
 cost more than the product it serves.
 """
@@ -12,8 +14,7 @@ import argparse
 import asyncio
 import json
 import random
-import socket
-import struct
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -22,14 +23,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.harness import faults
+from tests.harness import fake_streams, faults
 from tests.harness.executions import Execution, Journal
+from tests.harness.fake_streams import Event, Play, Script
 
 _COMPLETION_PATHS = frozenset({b"/v1/chat/completions", b"/chat/completions"})
+_EMBEDDING_PATHS = frozenset({b"/v1/embeddings", b"/embeddings"})
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 _MAX_HEAD_BYTES = 65_536
-# Closes with a reset instead of an orderly end.
-_NO_LINGER = struct.pack("ii", 1, 0)
+# Latency, time between events and a cut, with figures.
+_TIMING = re.compile(r"(slow|drip|cut)-(\d+)")
+_TIMINGS = re.compile(rf"{_TIMING.pattern}(-{_TIMING.pattern})*")
+_ODD_FAULTS = frozenset({"timeout", "stream-error"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +43,7 @@ class Behaviour:
 
     seed: int = 0
     fault_rate: float = 0.0
-    # What the rate draws from: `timeout` too, when it is named here.
+    # What the rate draws from: `timeout`, `stream-error` and `cut-3` too, when they are named here.
     faults: Sequence[str] = tuple(faults.FAULTS)
     latency_ms: float = 0.0
     # After how long `fake-timeout` answers after all.
@@ -47,8 +52,18 @@ class Behaviour:
     has_cost_header: bool = False
 
     def __post_init__(self) -> None:
-        if unknown := set(self.faults) - {*faults.FAULTS, "timeout"}:
+        unknown = {name for name in self.faults if name not in {*faults.FAULTS, *_ODD_FAULTS}}
+        if unknown := {name for name in unknown if not _TIMINGS.fullmatch(name)}:
             raise ValueError(f"unknown faults: {sorted(unknown)}")
+
+
+@dataclass(slots=True)
+class Plan:
+    """An answer, after how many seconds it is sent (None: when `release` is called), and as which stream, if any."""
+
+    answer: faults.Answer
+    delay_s: float | None
+    script: Script | None = None
 
 
 class Provider:
@@ -62,8 +77,8 @@ class Provider:
         self._number = 0
         self._held: list[Callable[[], None]] = []
 
-    def answer(self, request: dict[str, Any]) -> tuple[faults.Answer, float | None]:
-        """The answer to `request` and after how many seconds to send it; None means when `release` is called."""
+    def plan(self, request: dict[str, Any], *, is_embedding: bool) -> Plan:
+        """How to answer `request`."""
         self._number += 1
         draw, choice = self._random.random(), self._random.random()
         name = request["model"].rsplit("/", 1)[-1]
@@ -72,22 +87,40 @@ class Provider:
             kind = name.removeprefix("fake-")
         elif draw < self.behaviour.fault_rate:
             kind = self.behaviour.faults[int(choice * len(self.behaviour.faults))]
-        latency_s = self.behaviour.latency_ms / 1000
-        if kind == "tools":
-            return faults.tools(request, number=self._number), latency_s
-        answer = faults.honest(request, number=self._number)
-        if kind in faults.FAULTS:
-            return faults.FAULTS[kind](answer), latency_s
+        timings: dict[str, int] = {}
+        if _TIMINGS.fullmatch(kind):
+            timings = {what: int(figure) for what, figure in _TIMING.findall(kind)}
+            kind = ""
+        if kind not in ("", "ok", "hold", "tools", *_ODD_FAULTS, *faults.FAULTS):
+            # A misspelt fault must not pass as an honest model.
+            error = faults.error("unknown-model", status=404, kind="invalid_request_error", code="model_not_found")
+            return Plan(error, delay_s=0.0)
+        if is_embedding:
+            answer = faults.embeddings(request, number=self._number)
+        elif kind == "tools":
+            answer = faults.tools(request, number=self._number)
+        else:
+            answer = faults.honest(request, number=self._number)
+        plan = Plan(answer, delay_s=self.behaviour.latency_ms / 1000)
+        if "slow" in timings:
+            plan.delay_s = timings["slow"] / 1000
         if kind == "timeout":
-            return replace(answer, outcome="timeout", may_fail=True), self.behaviour.timeout_s
+            plan.answer, plan.delay_s = faults.broken(answer, outcome="timeout"), self.behaviour.timeout_s
         if kind == "hold":
-            return answer, None
-        if kind.startswith("slow-") and kind.removeprefix("slow-").isdigit():
-            return answer, int(kind.removeprefix("slow-")) / 1000
-        if kind in ("", "ok"):
-            return answer, latency_s
-        # A misspelt fault must not pass as an honest model.
-        return faults.error("unknown-model", status=404, kind="invalid_request_error", code="model_not_found"), 0.0
+            plan.delay_s = None
+        if request.get("stream") and not is_embedding and kind not in fake_streams.REFUSALS:
+            script = fake_streams.script(request, plan.answer, kind=kind, has_cost=self.behaviour.has_cost_header)
+            if "cut" in timings:
+                script = fake_streams.cut(script, timings["cut"])
+            plan.answer = script.answer
+            plan.script = replace(script, drip_s=timings.get("drip", 0) / 1000)
+        elif kind == "stream-error":
+            plan.answer = faults.FAULTS["200-error"](answer)
+        elif "cut" in timings:
+            plan.answer = faults.FAULTS["reset"](answer)
+        elif kind in faults.FAULTS:
+            plan.answer = faults.FAULTS[kind](answer)
+        return plan
 
     def hold(self, send: Callable[[], None]) -> None:
         self._held.append(send)
@@ -108,6 +141,7 @@ class _Connection(asyncio.Protocol):
         self._head: bytes | None = None
         self._body_bytes = 0
         self._is_busy = False
+        self._play: Play | None = None
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,6 +151,8 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._provider.connections.discard(self)
+        if self._play is not None:
+            self._play.leave()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -147,7 +183,9 @@ class _Connection(asyncio.Protocol):
         method, target, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
         path = target.split(b"?", 1)[0]
         if method == b"POST" and path in _COMPLETION_PATHS:
-            self._complete(head, body)
+            self._execute(head, body)
+        elif method == b"POST" and path in _EMBEDDING_PATHS:
+            self._execute(head, body, is_embedding=True)
         elif method == b"POST" and path == b"/release":
             self._provider.release()
             self._send_json({"status": "released"})
@@ -156,11 +194,11 @@ class _Connection(asyncio.Protocol):
         else:
             self._send(faults.error("unknown-path", status=404, kind="invalid_request_error"))
 
-    def _complete(self, head: bytes, body: bytes) -> None:
+    def _execute(self, head: bytes, body: bytes, *, is_embedding: bool = False) -> None:
         try:
             request = json.loads(body)
             model = request["model"]
-            is_asked_properly = isinstance(model, str) and not request.get("stream")
+            is_asked_properly = isinstance(model, str)
         except (ValueError, KeyError, TypeError):
             is_asked_properly = False
         if not is_asked_properly:
@@ -171,30 +209,63 @@ class _Connection(asyncio.Protocol):
             attempt_id=_header(head, b"x-saasllm-attempt-id"),
             model=model,
         )
-        answer, delay_s = self._provider.answer(request)
-        if delay_s == 0:
-            self._finish(execution, answer)
+        plan = self._provider.plan(request, is_embedding=is_embedding)
+        if plan.delay_s == 0 and plan.script is None:
+            self._finish(execution, plan.answer)
             return
         self._is_busy = True
-        if delay_s is None:
-            self._provider.hold(lambda: self._finish(execution, answer))
+
+        def go_on() -> None:
+            if plan.script is None:
+                self._finish(execution, plan.answer)
+            else:
+                self._start(execution, plan.script)
+
+        if plan.delay_s is None:
+            self._provider.hold(go_on)
+        elif plan.delay_s == 0:
+            go_on()
         else:
-            asyncio.get_running_loop().call_later(delay_s, self._finish, execution, answer)
+            asyncio.get_running_loop().call_later(plan.delay_s, go_on)
+
+    def _start(self, execution: Execution, script: Script) -> None:
+        """Stream it, and bill what was sent: a client that has gone pays for what it got, as with real providers."""
+
+        def ended(sent: list[Event], is_gone: bool) -> None:
+            text = "".join(event.text for event in sent)
+            is_whole = not script.answer.may_fail and not is_gone
+            answer = script.answer
+            if not is_whole:
+                answer = replace(answer, completion_tokens=min(faults.count_tokens(text), answer.completion_tokens))
+            execution.chunks_sent = sum(event.is_chunk for event in sent)
+            execution.characters_sent = len(text)
+            execution.is_client_gone = is_gone
+            self._end(execution, answer, is_delivered=not is_gone)
+
+        self._play = Play(script, self._transport, on_end=ended, on_over=self._over)
+        self._play.start()
 
     def _finish(self, execution: Execution, answer: faults.Answer) -> None:
         """Bill and answer. A client that has gone is billed too, as real providers do."""
+        self._end(execution, answer, is_delivered=not self._transport.is_closing())
+        if execution.is_delivered:
+            self._send(answer)
+        if self._is_busy:
+            self._over()
+
+    def _end(self, execution: Execution, answer: faults.Answer, *, is_delivered: bool) -> None:
         execution.outcome = answer.outcome
         execution.may_fail = answer.may_fail
-        execution.is_delivered = not self._transport.is_closing()
+        execution.is_delivered = is_delivered
         execution.billed_prompt_tokens = answer.prompt_tokens
         execution.billed_completion_tokens = answer.completion_tokens
         execution.billed_nanousd = answer.nanousd
         self._provider.journal.end(execution)
-        if execution.is_delivered:
-            self._send(answer)
-        if self._is_busy:
-            self._is_busy = False
-            self._next()
+
+    def _over(self) -> None:
+        self._is_busy = False
+        self._play = None
+        self._next()
 
     def _send_json(self, body: dict[str, str]) -> None:
         self._send(faults.Answer(outcome="", status=200, body=json.dumps(body).encode()))
@@ -215,11 +286,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(head + answer.body)
             return
         self._transport.write(head + answer.body[: len(answer.body) // 2])
-        if answer.ending is faults.Ending.SHORT:
-            self._transport.close()
-            return
-        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-        self._transport.abort()
+        fake_streams.break_off(self._transport, answer.ending)
 
 
 def _header(head: bytes, name: bytes) -> str | None:

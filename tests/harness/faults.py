@@ -4,6 +4,7 @@ Invariant: texts and token counts depend on the request alone. Each error text h
 host, which must never reach a client, a log or a database column that is not meant for them.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ NANOUSD_PER_PROMPT_TOKEN = 150
 NANOUSD_PER_COMPLETION_TOKEN = 600
 ABSURD_TOKENS = 10**15
 RETRY_AFTER_S = 1
+# Few, so that a vector costs next to nothing.
+DIMENSIONS = 8
 
 
 class Ending(Enum):
@@ -70,6 +73,25 @@ def tools(request: dict[str, Any], *, number: int) -> Answer:
     }
     message = {"content": None, "tool_calls": [call]}
     return _completed(request, number=number, message=message, text=arguments, finish_reason="tool_calls")
+
+
+def embeddings(request: dict[str, Any], *, number: int) -> Answer:
+    """A vector for each input: numbers from a hash of it, `dimensions` of them."""
+    inputs = request.get("input")
+    if not isinstance(inputs, list) or (inputs and isinstance(inputs[0], int)):
+        inputs = [inputs]
+    size = int(request.get("dimensions") or DIMENSIONS)
+    tokens = sum(count_tokens(text) if isinstance(text, str) else len(text or []) for text in inputs)
+    vectors = [[byte / 255 for byte in hashlib.shake_256(repr(text).encode()).digest(size)] for text in inputs]
+    body = {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
+        ],
+        "model": request["model"],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    return Answer(outcome="answered", status=200, body=json.dumps(body).encode(), prompt_tokens=tokens)
 
 
 def error(outcome: str, *, status: int, kind: str, code: str | None = None, **more: Any) -> Answer:
@@ -141,11 +163,12 @@ def _usage(tokens: float) -> dict[str, float]:
 
 
 def _empty(answer: Answer) -> Answer:
-    body = json.loads(answer.body) | {"choices": []}
+    body = json.loads(answer.body)
+    body |= {"choices": []} if "choices" in body else {"data": []}
     return replace(answer, outcome="empty", body=json.dumps(body).encode(), may_fail=True)
 
 
-def _broken(answer: Answer, *, outcome: str, **changes: Any) -> Answer:
+def broken(answer: Answer, *, outcome: str, **changes: Any) -> Answer:
     return replace(answer, outcome=outcome, may_fail=True, **changes)
 
 
@@ -159,13 +182,13 @@ FAULTS: dict[str, Callable[[Answer], Answer]] = {
     "content-filter": lambda _: error(
         "content-filter", status=400, kind="invalid_request_error", code="content_filter"
     ),
-    "reset": lambda answer: _broken(answer, outcome="reset", ending=Ending.RESET),
-    "short-body": lambda answer: _broken(answer, outcome="short-body", ending=Ending.SHORT),
-    "malformed-json": lambda answer: _broken(answer, outcome="malformed-json", body=b'{"id": nothing of the kind'),
-    "truncated-json": lambda answer: _broken(
+    "reset": lambda answer: broken(answer, outcome="reset", ending=Ending.RESET),
+    "short-body": lambda answer: broken(answer, outcome="short-body", ending=Ending.SHORT),
+    "malformed-json": lambda answer: broken(answer, outcome="malformed-json", body=b'{"id": nothing of the kind'),
+    "truncated-json": lambda answer: broken(
         answer, outcome="truncated-json", body=answer.body[: len(answer.body) // 2]
     ),
-    "wrong-type": lambda answer: _broken(
+    "wrong-type": lambda answer: broken(
         answer,
         outcome="wrong-type",
         content_type="text/html",

@@ -13,6 +13,7 @@ from apps.jobs.gateway import deadline, openai_http
 from apps.jobs.gateway.interface import Chunk, CompletionRequest, GatewayError, Target, Usage
 from apps.jobs.gateway.litellm_proxy import LiteLLMProxy
 from apps.jobs.gateway.openai_compatible import OpenAICompatible
+from tests.harness.fake_provider import RunningProvider
 from tests.harness.faults import CANARY_HOST, CANARY_SECRET
 from tests.jobs.raw_http import Reply, response, sending, serving
 
@@ -474,3 +475,48 @@ def test_request_that_is_no_json_is_the_callers_fault():
         list(opened("http://127.0.0.1:1", stop="half an emoji \ud83d"))
 
     assert caught.value.code == "provider_rejected"
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "was_executed"),
+    [
+        ("fake-400", "provider_rejected", False),
+        ("fake-401", "provider_configuration", False),
+        ("fake-429", "provider_rate_limited", False),
+        ("fake-500", "provider_error", True),
+        ("fake-200-error", "provider_error", True),
+        ("fake-content-filter", "content_filter", False),
+        ("fake-reset", "provider_unavailable", True),
+        ("fake-short-body", "provider_unavailable", True),
+        ("fake-cut-0", "provider_unavailable", True),
+        ("fake-cut-3", "provider_unavailable", True),
+        ("fake-malformed-json", "provider_malformed", True),
+        ("fake-truncated-json", "provider_unavailable", True),
+        ("fake-stream-error", "provider_error", True),
+        ("fake-wrong-type", "provider_unavailable", True),
+        ("fake-empty", "provider_unavailable", True),
+    ],
+)
+def test_each_fault_of_a_stream_has_its_code(provider: RunningProvider, fault: str, code: str, was_executed: bool):
+    with pytest.raises(GatewayError) as caught:
+        list(LiteLLMProxy().stream(request("http://127.0.0.1:1", model=fault), timeout_s=5))
+
+    assert (caught.value.code, caught.value.was_executed) == (code, was_executed)
+    said = f"{caught.value!r} {caught.value.__cause__!r}"
+    assert not any(text in said for text in (CANARY_SECRET, CANARY_HOST, "sk-litellm", "127.0.0.1"))
+
+
+@pytest.mark.parametrize("fault", ["fake-no-usage", "fake-negative-usage", "fake-absurd-usage", "fake-nan-usage"])
+def test_stream_with_broken_usage_is_still_an_answer(provider: RunningProvider, fault: str):
+    chunks = list(LiteLLMProxy().stream(request("http://127.0.0.1:1", model=fault), timeout_s=5))
+
+    assert text(chunks) == "Answer 1 to: ?"
+    assert chunks[-1].usage is None
+
+
+def test_consumer_that_stops_is_seen_to_leave_by_the_provider(provider: RunningProvider):
+    with closing(LiteLLMProxy().stream(request("http://127.0.0.1:1", model="fake-drip-20"), timeout_s=5)) as chunks:
+        next(chunks)
+    (execution,) = provider.wait_for(ended=1)
+
+    assert execution.is_client_gone
