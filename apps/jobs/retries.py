@@ -49,7 +49,7 @@ def _earlier(team: Team, wanted: str) -> Call | None:
         .filter(Q(ended_at__isnull=True) | Q(ended_at__gt=clock.from_now(-settings.ATTACH_WINDOW_S)))
         .filter(fingerprint=wanted, fingerprint__gte=MARK)
         .only("id", "job_id", "state", "created_at", "ended_at", "unanswered_at")
-        .order_by("-created_at", "-id")[:_LOOKED_AT]
+        .order_by("-created_at")[:_LOOKED_AT]
     )
     failed = [call.created_at for call in calls if call.state not in _ALIVE]
     candidates = [
