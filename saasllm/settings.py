@@ -74,6 +74,7 @@ CALL_LEASE_S = env.float("CALL_LEASE_S", default=15.0)
 CALL_MAX_CLAIMS = env.int("CALL_MAX_CLAIMS", default=5)
 WORKER_CALLS_MAX = env.int("WORKER_CALLS_MAX", default=256)
 CALLS_PER_JOB_MAX = env.int("CALLS_PER_JOB_MAX", default=1000)
+CHOICES_PER_CALL_MAX = env.int("CHOICES_PER_CALL_MAX", default=8)
 # An unclaimed call is published again after this long, then after twice, four times … that, up to a minute.
 REPUBLISH_AFTER_S = env.float("REPUBLISH_AFTER_S", default=3.0)
 SWEEP_EVERY_S = env.float("SWEEP_EVERY_S", default=2.0)
@@ -122,6 +123,7 @@ INSTALLED_APPS = [
     "apps.provisioning",
     "apps.jobs",
     "apps.api",
+    "apps.openai_compat",
     "saasllm.apps.SaasllmConfig",
 ]
 
@@ -266,9 +268,35 @@ CORS_ALLOW_HEADERS = (
     "x-admin-key",
     "x-csrftoken",
     "x-job-id",
+    "x-job-type",
     "x-requested-with",
+    # What OpenAI's client says of itself.
+    "x-stainless-arch",
+    "x-stainless-async",
+    "x-stainless-custom-poll-interval",
+    "x-stainless-helper-method",
+    "x-stainless-lang",
+    "x-stainless-os",
+    "x-stainless-package-version",
+    "x-stainless-poll-helper",
+    "x-stainless-read-timeout",
+    "x-stainless-retry-count",
+    "x-stainless-runtime",
+    "x-stainless-runtime-version",
+    "x-stainless-timeout",
 )
-CORS_EXPOSE_HEADERS = ("idempotency-replayed", "retry-after", "x-job-id", "x-call-id", "x-request-id")
+CORS_EXPOSE_HEADERS = (
+    "idempotency-replayed",
+    "retry-after",
+    "x-job-id",
+    "x-call-id",
+    "x-request-id",
+    "x-saasllm-call-id",
+    "x-saasllm-credits-charged",
+    "x-saasllm-credits-remaining",
+    "x-saasllm-job-id",
+    "x-should-retry",
+)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [],

@@ -9,6 +9,7 @@ from apps.api import health
 urlpatterns = [
     # First, since a path is compared with one after the other.
     path("api/", include("apps.api.urls")),
+    path("v1/", include("apps.openai_compat.urls")),
     path("health", health.health),
     path("livez", health.health),
     path("readyz", health.ready),
@@ -17,6 +18,6 @@ urlpatterns = [
     path("admin", RedirectView.as_view(url="/admin/")),
 ]
 
-handler400 = "apps.api.errors.bad_request"
-handler404 = "apps.api.errors.not_found"
-handler500 = "apps.api.errors.server_error"
+handler400 = "saasllm.handlers.bad_request"
+handler404 = "saasllm.handlers.not_found"
+handler500 = "saasllm.handlers.server_error"

@@ -4,6 +4,7 @@ An alias is one model. A model group is several: the first of its members in use
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
@@ -123,6 +124,29 @@ def _default(team: Team, only: tuple[str, ...]) -> ResolvedModel:
     if alias is None:
         raise NoModelAvailable(f"No model available for team '{team.team_id}'")
     return _of_alias(alias, alias.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """A name that a team may ask for, and since when there is one of it."""
+
+    name: str
+    created_at: datetime
+
+
+def usable(team: Team, *, only: tuple[str, ...] = ()) -> list[Usable]:
+    """Every name that `resolve` finds a model behind for this team, by name. Two queries."""
+    aliases = (
+        _active_aliases(team.pk)
+        .filter(Q(given_id__isnull=False) | Q(bundled_id__isnull=False) | Q(is_open=True))
+        .values_list("name", "created_at")
+    )
+    given = TeamModelGroup.objects.filter(team=team.pk, model_group=OuterRef("group_id"))
+    # An alias hides a group of the same name, also where the team may not use the alias.
+    hidden = ModelAlias.objects.filter(status=ModelAlias.Status.ACTIVE, name=OuterRef("group__name"))
+    groups = _usable_members().filter(Exists(given), ~Exists(hidden)).values_list("group__name", "group__created_at")
+    found = dict(aliases) | dict(groups)
+    return [Usable(name, found[name]) for name in sorted(found) if not only or name in only]
 
 
 # --- Queries -----------------------------------------------------------------------------------------------

@@ -22,10 +22,12 @@ from apps.catalog.models import (
     TeamModelGroup,
 )
 from apps.catalog.resolution import ResolvedModel as ResolvedModel
+from apps.catalog.resolution import Usable as Usable
 from apps.catalog.resolution import forget_cached as forget_cached
 from apps.catalog.resolution import resolve as resolve
 from apps.catalog.resolution import resolve_cached as resolve_cached
 from apps.catalog.resolution import resolve_group as resolve_group
+from apps.catalog.resolution import usable as usable
 from apps.core import audit
 from apps.core.actors import Actor
 from apps.teams.models import Team

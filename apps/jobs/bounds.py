@@ -43,7 +43,9 @@ def of_call(body: dict[str, Any], model: ResolvedModel) -> Bound:
         or model.assumed_output_tokens
         or settings.DEFAULT_MAX_OUTPUT_TOKENS
     )
-    output_tokens = cap * (body.get("n") or 1)
+    # What was predicted and is not part of the answer is billed as output, beside the cap.
+    predicted = len(orjson.dumps(body["prediction"])) if body.get("prediction") else 0
+    output_tokens = (cap + predicted) * (body.get("n") or 1)
     nanousd = max(_cost_nanousd(candidate, input_tokens, output_tokens) for candidate in model.candidates)
     return Bound(input_tokens, output_tokens, cap, nanousd)
 

@@ -212,6 +212,12 @@ class Call(models.Model):
                 condition=Q(unanswered_at__isnull=False),
                 name="call_unanswered",
             ),
+            # Of requests whose clients count their retries alone: those of /api cost no entry (see `retries`).
+            models.Index(
+                fields=["team", "fingerprint", "-created_at"],
+                condition=Q(fingerprint__gte="v"),
+                name="call_retriable",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -70,6 +70,13 @@ def test_several_answers_are_bounded_each():
     assert of(max_tokens=7, n=3).output_tokens == 21
 
 
+def test_prediction_is_output_beside_the_cap():
+    prediction = {"type": "content", "content": "x" * 500}
+
+    assert of(max_tokens=10, n=2, prediction=prediction).output_tokens >= 2 * (10 + 500)
+    assert of(max_tokens=10, prediction=prediction).output_cap == 10
+
+
 def test_bound_in_money_is_both_at_their_prices():
     bound = of(max_tokens=7)
 

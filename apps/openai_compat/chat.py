@@ -1,0 +1,58 @@
+"""POST /v1/chat/completions"""
+
+from typing import Any
+
+import orjson
+from django.http import HttpRequest, HttpResponse
+
+from apps.core import bodies
+from apps.jobs.models import Call
+from apps.openai_compat.calls import CallView
+from apps.openai_compat.errors import AnswerExpired
+from apps.openai_compat.parameters import ChatParameters
+
+
+class ChatCompletions(CallView):
+    """POST /v1/chat/completions"""
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        parameters = bodies.parse(ChatParameters, request)
+        parameters.require_supported()
+        user = parameters.user or parameters.safety_identifier or ""
+        return self.answer(request, parameters, parameters.body(), job_type="chat.completions", user=user)
+
+    def present(self, call: Call) -> dict[str, Any]:
+        stored = stored_answer(call)
+        return {
+            "id": stored["id"],
+            "object": "chat.completion",
+            "created": stored["created"],
+            "model": call.model_group_used,
+            "choices": [_choice(choice) for choice in stored["choices"]],
+            "usage": usage(call),
+        }
+
+
+def stored_answer(call: Call) -> dict[str, Any]:
+    """What the provider said: id, created, choices. Raises: AnswerExpired past its retention."""
+    payload = getattr(call, "payload", None)
+    if payload is None or not payload.response:
+        raise AnswerExpired(job_id=str(call.job_id), call_id=str(call.pk))
+    stored: dict[str, Any] = orjson.loads(payload.response)
+    return stored
+
+
+def usage(call: Call) -> dict[str, int]:
+    return {
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "total_tokens": call.total_tokens,
+    }
+
+
+def _choice(choice: dict[str, Any]) -> dict[str, Any]:
+    """With every key that OpenAI always sends. Content is null beside tool calls alone, as there."""
+    message = {"refusal": None, **choice["message"]}
+    if not message.get("content") and message.get("tool_calls"):
+        message["content"] = None
+    return {"logprobs": None, **choice, "message": message}

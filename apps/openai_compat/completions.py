@@ -1,0 +1,40 @@
+"""POST /v1/completions, the legacy endpoint: its prompt is asked as a chat of one message."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+from apps.core import bodies
+from apps.jobs.models import Call
+from apps.openai_compat.calls import CallView
+from apps.openai_compat.chat import stored_answer, usage
+from apps.openai_compat.parameters import CompletionParameters
+
+
+class Completions(CallView):
+    """POST /v1/completions"""
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        parameters = bodies.parse(CompletionParameters, request)
+        parameters.require_supported()
+        return self.answer(request, parameters, parameters.body(), job_type="completions", user=parameters.user or "")
+
+    def present(self, call: Call) -> dict[str, Any]:
+        stored = stored_answer(call)
+        choices = [
+            {
+                "text": choice["message"].get("content") or "",
+                "index": choice["index"],
+                "logprobs": None,
+                "finish_reason": choice["finish_reason"],
+            }
+            for choice in stored["choices"]
+        ]
+        return {
+            "id": str(stored["id"]).replace("chatcmpl-", "cmpl-", 1),
+            "object": "text_completion",
+            "created": stored["created"],
+            "model": call.model_group_used,
+            "choices": choices,
+            "usage": usage(call),
+        }
