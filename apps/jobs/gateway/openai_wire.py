@@ -37,6 +37,7 @@ _MESSAGE_FIELDS = frozenset(
         "reasoning", "reasoning_content", "thinking_blocks",
     ]
 )  # fmt: skip
+_PROVIDERS_OWN = "provider_specific_fields"
 # Above it a token count is nonsense, whatever was asked.
 _MAX_TOKENS = 1_000_000_000
 # Above it a reported cost of one call is nonsense.
@@ -266,17 +267,18 @@ def _message(raw: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(content, str):
         kept["content"] = "".join(_text(part.get("text")) for part in _list(content) if isinstance(part, dict))
     if "tool_calls" in kept:
-        calls = [_without_provider(call) for call in _list(kept.pop("tool_calls")) if isinstance(call, dict)]
+        calls = [_call(call) for call in _list(kept.pop("tool_calls")) if isinstance(call, dict)]
         if calls:
             kept["tool_calls"] = calls
     return kept
 
 
-def _without_provider(call: dict[str, Any]) -> dict[str, Any]:
-    """A tool call without the provider's own fields, which LiteLLM puts there and into the function."""
-    kept = {name: value for name, value in call.items() if name != "provider_specific_fields"}
-    if isinstance(kept.get("function"), dict) and "provider_specific_fields" in kept["function"]:
-        kept["function"] = {n: value for n, value in kept["function"].items() if n != "provider_specific_fields"}
+def _call(raw: dict[str, Any]) -> dict[str, Any]:
+    """A tool call, or a fragment of one, as it is passed on: without the provider's own fields, which LiteLLM puts
+    there and into the function, and without nulls, which its SDK fills fragments up with."""
+    kept = {name: value for name, value in raw.items() if value is not None and name != _PROVIDERS_OWN}
+    if isinstance(function := kept.get("function"), dict):
+        kept["function"] = {n: value for n, value in function.items() if value is not None and n != _PROVIDERS_OWN}
     return kept
 
 
