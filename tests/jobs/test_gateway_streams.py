@@ -308,6 +308,21 @@ def test_several_choices_each_begin_and_end():
     assert finishes(chunks) == ["length", "stop"]
 
 
+def test_answer_is_not_whole_before_its_last_choice_came():
+    def reply(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(HEAD + piece(event({"content": "x"}, "stop")) + b"500\r\ndata: ")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with serving(reply) as server, pytest.raises(GatewayError) as caught:
+        list(opened(server.url, n=2))
+    assert caught.value.code == "provider_unavailable"
+
+
+def test_fewer_choices_than_asked_for_are_taken_at_an_orderly_end():
+    with serving(streaming(HONEST)) as server:
+        assert finishes(list(opened(server.url, n=2))) == ["stop"]
+
+
 def test_zeros_filled_in_for_missing_usage_are_not_believed():
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 

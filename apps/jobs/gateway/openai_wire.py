@@ -89,7 +89,9 @@ def parse_completion(body: Any, *, cost: str | None = None) -> Completion:
 class ChunkReader:
     """Makes chunks of a stream's events, and knows whether the answer is whole."""
 
-    def __init__(self, *, has_cost: bool = False) -> None:
+    def __init__(self, *, choices: int = 1, has_cost: bool = False) -> None:
+        """`choices` is how many were asked for; with `has_cost` the stream's word on what it cost is taken."""
+        self._choices = choices
         self._has_cost = has_cost
         self._begun: set[int] = set()
         self._ended: set[int] = set()
@@ -98,8 +100,13 @@ class ChunkReader:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every choice that began has its finish reason, and there was one."""
+        """Whether every choice that began has its finish reason, and there was one: enough at an orderly end."""
         return bool(self._ended) and self._ended == self._begun
+
+    @property
+    def has_all(self) -> bool:
+        """Whether nothing but the usage can still come. Choices may be sent one after another."""
+        return self.is_whole and len(self._ended) >= self._choices
 
     def read(self, data: bytes) -> Chunk | None:
         """The chunk of an event's data; None when it says nothing. Raises: GatewayError."""
