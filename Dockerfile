@@ -11,7 +11,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 RUN python -m venv /opt/venv
 COPY requirements-runtime.txt /tmp/requirements-runtime.txt
 # By hash, and wheels only: nothing is compiled, and no package runs code of its own while it is installed.
-RUN /opt/venv/bin/pip install --require-hashes --only-binary :all: -r /tmp/requirements-runtime.txt
+RUN /opt/venv/bin/pip install --require-hashes --no-deps --only-binary :all: -r /tmp/requirements-runtime.txt
 
 FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="SaaS LiteLLM" \

@@ -14,7 +14,8 @@ help:  ## show this
 $(STAMP): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@# The list is whole, so nothing is looked for: pip would stumble over a newer release of what it names with an extra.
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
 	@touch $@
 
 demo: $(STAMP)  ## run the platform with a demo customer on http://localhost:8003 (PORT=… for another port)

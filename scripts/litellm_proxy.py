@@ -118,7 +118,7 @@ def install() -> None:
             subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], check=True)
             # Wheels only: a source package would run code of its own while it is built.
             pip = [str(ENVIRONMENT / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input"]
-            pip += ["--require-hashes", "--only-binary", ":all:", "--requirement", str(REQUIREMENTS)]
+            pip += ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", str(REQUIREMENTS)]
             if subprocess.run(pip, stdout=sys.stderr, check=False).returncode != 0:
                 raise Problem("LiteLLM could not be installed; pip says why above.")
             # Before it counts as installed, and again at each start.
