@@ -1,4 +1,5 @@
-"""`make test-litellm`: the examples through web, worker and beat on PostgreSQL and Redis and a real LiteLLM proxy.
+"""`make test-litellm`: the examples and OpenAI's client through web, worker and beat on PostgreSQL and Redis, and a
+real LiteLLM proxy.
 
 The proxy has a mocked model and an environment of its own; only the models behind it are not real.
 """
@@ -11,7 +12,7 @@ import subprocess
 import sys
 
 from apps.core.portlock import PortBusy, port_lock
-from tests.acceptance import examples
+from tests.acceptance import examples, openai_client
 from tests.harness import processes, services
 
 PORT = 8003  # the examples name it
@@ -48,7 +49,7 @@ def _run_examples() -> int:
         os.environ.update(dict(line.split("=", 1) for line in made.stdout.splitlines()))
         running = [processes.start_web(env, port=PORT), processes.start_worker(env), processes.start_beat(env)]
         try:
-            failed = examples.main()
+            failed = examples.main() | openai_client.main()
             print(processes.manage(env, "ledger_verify").stdout.strip())
         finally:
             for process in running:
