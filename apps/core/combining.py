@@ -17,13 +17,14 @@ Result = TypeVar("Result")
 
 
 class _Wish(Generic[Given, Result]):
-    __slots__ = ("given", "is_done", "must_do_alone", "result", "wake")
+    __slots__ = ("error", "given", "is_done", "must_do_alone", "result", "wake")
 
     def __init__(self, given: Given) -> None:
         self.given = given
         self.result: Any = None
         self.is_done = False
         self.must_do_alone = False
+        self.error: BaseException | None = None
         # A lock taken at once is the cheapest thing to wait for.
         self.wake = threading.Lock()
         self.wake.acquire()
@@ -33,15 +34,23 @@ class Combiner(Generic[Given, Result]):
     """Calls `do` with what up to `most` threads gave, and gives each its own result, in the same order.
 
     When `do` raises for a group, each of its threads does its own part alone, so that one bad wish fails nobody
-    else's; `do` must therefore leave nothing behind when it raises.
+    else's. That repeats what `do` may have done; where that must not be, `may_redo` judges the error, and without its
+    consent all of the group have it.
 
     A thread that waits gives its database connection back first: those who wait must not have what the one that
     works for them needs. So never inside a transaction.
     """
 
-    def __init__(self, do: Callable[[Sequence[Given]], Sequence[Result]], *, most: int) -> None:
+    def __init__(
+        self,
+        do: Callable[[Sequence[Given]], Sequence[Result]],
+        *,
+        most: int,
+        may_redo: Callable[[BaseException], bool] = lambda error: True,
+    ) -> None:
         self._do = do
         self._most = most
+        self._may_redo = may_redo
         self._mutex = threading.Lock()
         self._waiting: deque[_Wish[Given, Result]] = deque()
         self._is_busy = False
@@ -58,6 +67,8 @@ class Combiner(Generic[Given, Result]):
             wish.wake.acquire()
         if not wish.is_done:
             self._lead()
+        if wish.error is not None:
+            raise wish.error
         if wish.must_do_alone:
             return self._do([given])[0]
         result: Result = wish.result
@@ -71,12 +82,12 @@ class Combiner(Generic[Given, Result]):
             results = self._do([wish.given for wish in group])
             for wish, result in zip(group, results, strict=True):
                 wish.result = result
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - raised by each whose it is.
+            # One that was alone has the error in any case.
+            redo = len(group) > 1 and self._may_redo(error)
             for wish in group:
-                wish.must_do_alone = True
-            if len(group) == 1:
-                # It was alone.
-                raise
+                wish.must_do_alone = redo
+                wish.error = None if redo else error
         finally:
             with self._mutex:
                 following = self._waiting[0] if self._waiting else None

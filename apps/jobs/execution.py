@@ -537,6 +537,8 @@ def _settle(call: Call, outcome: Outcome, *, until: float) -> None:
         replies.send(call.reply_to, call.pk)
     elif not ended:
         log.warning("call %s claim %d: ended by another claim", call.pk, call.claim)
+        # Or by this one, in a commit whose reply was lost: nobody was told then.
+        replies.send(call.reply_to, call.pk)
 
 
 def _settle_alone(call: Call, outcome: Outcome, *, until: float) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models.functions import Greatest, Now
 
 from apps.catalog import limits
@@ -543,7 +543,13 @@ def _admit_many(wishes: Sequence[_Wish]) -> list[Submitted | None]:
     ]
 
 
-_admissions: Combiner[_Wish, Submitted | None] = Combiner(_admit_many, most=32)
+def _has_written_nothing(error: BaseException) -> bool:
+    """Whether a group's transaction surely failed: with a connection that is lost at its end nobody knows, and a call
+    admitted twice would be made twice. Its callers are told to ask again, as one alone is."""
+    return isinstance(error, DataError | IntegrityError)
+
+
+_admissions: Combiner[_Wish, Submitted | None] = Combiner(_admit_many, most=32, may_redo=_has_written_nothing)
 
 
 def _terms_of_plain_call(job: Job, wish: _Wish) -> pricing.Terms | None:

@@ -85,6 +85,19 @@ def test_failure_of_one_is_nobody_else_s():
         bad.result()
 
 
+def test_group_that_must_not_be_done_again_fails_as_a_whole_and_the_next_is_done():
+    doubling = Doubling()
+    combiner = Combiner(doubling, most=2, may_redo=lambda error: not isinstance(error, ValueError))
+
+    one, two, bad, four = while_one_is_done(doubling, combiner, [2, -3, 4])
+
+    assert [future.result() for future in (one, four)] == [2, 8]
+    for future in (two, bad):
+        with pytest.raises(ValueError, match="-3 is below zero"):
+            future.result()
+    assert doubling.groups == [[1], [2, -3], [4]]
+
+
 def test_failure_alone_is_raised_and_the_next_one_is_done():
     combiner = Combiner(Doubling(), most=8)
 

@@ -14,7 +14,7 @@ from apps.catalog.errors import ModelNotAllowed
 from apps.core.models import Event
 from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Account, Hold
-from apps.jobs import crew, execution, lifecycle, services, sweeper
+from apps.jobs import crew, execution, lifecycle, replies, services, sweeper
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.lifecycle import End, Outcome
@@ -296,6 +296,24 @@ def test_first_calls_of_many_jobs_are_admitted_within_the_credits(db: None):
     assert steps.money(customer) == (10, 10)
 
 
+def test_admission_whose_outcome_nobody_knows_is_not_made_twice(acme: make.Customer, monkeypatch: pytest.MonkeyPatch):
+    job = under_way(acme)
+    tries: list[int] = []
+    admit_many = services.statements.admit_many
+
+    def lose_the_connection(*args: Any, **more: Any) -> None:
+        tries.append(1)
+        admit_many(*args, **more)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(services.statements, "admit_many", lose_the_connection)
+
+    with pytest.raises(OperationalError):
+        steps.ask(acme, job)
+
+    assert tries == [1]
+
+
 # --- Claims -------------------------------------------------------------------------------------------------
 
 
@@ -542,6 +560,29 @@ def test_database_that_is_away_while_a_group_is_settled_is_met_by_each_alone(
     steps.run(submitted)
 
     assert (steps.call_of(submitted).state, len(route.requests)) == ("succeeded", 1)
+
+
+def test_settlement_whose_reply_was_lost_is_not_made_twice_and_its_caller_is_told(
+    acme: make.Customer, monkeypatch: pytest.MonkeyPatch
+):
+    end_calls, told, lost = lifecycle.end_calls, [], []
+
+    def lose_first_reply(ends: Any) -> Any:
+        ended = end_calls(ends)
+        if not lost:
+            lost.append(1)
+            raise OperationalError("server closed the connection unexpectedly")
+        return ended
+
+    monkeypatch.setattr(lifecycle, "end_calls", lose_first_reply)
+    monkeypatch.setattr(replies, "send_many", lambda calls: told.extend(calls))
+    job = steps.open_job(acme)
+    submitted = steps.ask(acme, job, reply_to="web-7")
+
+    steps.run(submitted)
+
+    assert (steps.call_of(submitted).state, steps.fresh(job).successful_calls) == ("succeeded", 1)
+    assert ("web-7", submitted.call_id) in told
 
 
 def test_failed_try_is_settled_in_a_group_too(acme: make.Customer, monkeypatch: pytest.MonkeyPatch):

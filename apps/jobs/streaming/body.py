@@ -118,7 +118,11 @@ def opened(
         place.enter_context(mailbox.place())
         submitted = submit(mailbox.name)
         job_id, call_id = str(submitted.job_id), str(submitted.call_id)
-        call = services.find_call(team, job_id, call_id)
+        try:
+            call = services.find_call(team, job_id, call_id)
+        except (DatabaseError, InterfaceError):
+            mailbox.owe(call_id)
+            raise
 
         def find() -> Call:
             until = time.monotonic() + waiting.DATABASE_PATIENCE_S
