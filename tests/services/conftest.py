@@ -19,7 +19,7 @@ TEAMS = [
     Team("leaving", credits=1_000_000, is_metered=True, cancels_left_streams=True),
 ]
 MODELS = ("fake-hold", "fake-429", "fake-500", "fake-400", "fake-slow-300")
-STREAMED_MODELS = ("fake-hold-3", "fake-hold-8", "fake-drip-5", "fake-drip-60", "fake-drip-100-hold-3")
+STREAMED_MODELS = ("fake-hold-1", "fake-hold-3", "fake-hold-8", "fake-drip-5", "fake-drip-60", "fake-drip-100-hold-3")
 
 
 class Platform:

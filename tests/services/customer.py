@@ -130,9 +130,9 @@ class Stream:
         return "".join(delta.get("content", "") for delta in deltas)
 
     def read(self, pieces: int | None = None) -> "Stream":
-        """Read so many more events, or all; `[DONE]` is noted."""
+        """Read so many more events, or all to `[DONE]`, which is noted."""
         until = None if pieces is None else len(self.events) + pieces
-        while until is None or len(self.events) < until:
+        while not self.is_done and (until is None or len(self.events) < until):
             line = self.response.readline()
             if not line:
                 break

@@ -142,19 +142,50 @@ def test_clients_that_cut_the_line_anywhere_are_counted_and_answered_later(platf
     assert all(stream.read().is_done for stream in together)
 
 
-def test_client_that_leaves_before_the_last_piece_is_given_the_answer_later(platform: Platform, web: Process) -> None:
-    asked = question(f"Who reads the end, behind {web.name}?")
+@pytest.mark.parametrize("words", [0, 10])
+def test_client_that_leaves_before_the_end_is_given_the_answer_later(
+    platform: Platform, web: Process, words: int
+) -> None:
+    # Without more words the whole text was read, and only the end with the usage was not.
+    asked = question(f"Who reads {web.name}'s end?", words=words)
     customer = platform.customer(web=web)
     left = customer.stream(asked, model="fake-hold-8").open().read(pieces=8)
+    assert (left.text == answer(asked)) == (words == 0)
 
     left.leave()
     platform.provider.release()
+    platform.until_settled(left.job_id)
     until_left(platform, left.call_id)
     again = customer.stream(asked, model="fake-hold-8").open().read()
 
     assert again.call_id == left.call_id
     assert is_whole(again, answer(asked))
     assert len(platform.executions()) == 1
+
+
+def test_client_that_hangs_up_at_the_end_has_had_its_answer(platform: Platform, web: Process) -> None:
+    customer = platform.customer(web=web)
+
+    streams = []
+    for _ in range(8):
+        streams.append(customer.stream(f"Once more, {web.name}?").open().read())
+        streams[-1].leave()
+
+    assert len({stream.call_id for stream in streams}) == len(platform.executions()) == 8
+
+
+def test_clients_that_leave_before_the_first_piece_give_their_places_back(platform: Platform, web: Process) -> None:
+    customer = platform.customer(web=web)
+    for turn in range(2):
+        waiting = [customer.stream(f"{web.name} {turn} {place}?", model="fake-hold") for place in range(PLACES)]
+        platform.until_executed((turn + 1) * PLACES)
+        for stream in waiting:
+            stream.leave()
+        platform.provider.release()
+        for execution in platform.executions()[-PLACES:]:
+            until_left(platform, str(execution.call_id))
+
+    assert customer.stream(f"Anybody at {web.name}?").open().read().is_done
 
 
 def test_stream_that_its_team_wants_no_more_is_broken_off_and_paid_as_far_as_it_went(
@@ -175,13 +206,10 @@ def test_stream_that_its_team_wants_no_more_is_broken_off_and_paid_as_far_as_it_
     assert platform.attempts(stream.job_id) == [(1, "partial")]
 
 
-@pytest.mark.parametrize("pieces", [2, 8])
-def test_stream_of_a_killed_worker_ends_and_is_settled_once_at_what_was_saved(
-    platform: Platform, pieces: int
-) -> None:
+def test_stream_of_a_killed_worker_ends_and_is_settled_once_at_what_was_saved(platform: Platform) -> None:
     customer = platform.customer("metered")
     job_id = customer.open_job()
-    stream = customer.stream("Who says the rest?", model="fake-hold-8", job_id=job_id).open().read(pieces=pieces)
+    stream = customer.stream("Who says the rest?", model="fake-hold-8", job_id=job_id).open().read(pieces=2)
     delivered = "SELECT delivered_bytes FROM jobs_attempt WHERE call_id = %s"
     wait_until(lambda: platform.stack.value(delivered, stream.call_id), what="the first piece to be saved")
 
@@ -209,6 +237,21 @@ def test_stream_of_a_killed_worker_ends_and_is_settled_once_at_what_was_saved(
     assert (paid, lost) == (call["provider_cost_nanousd"] + platform.executions()[1].billed_nanousd, 0)
     assert len(platform.executions()) == 2
     assert processes.manage(platform.stack.env, "ledger_verify").returncode == 0
+
+
+def test_stream_of_which_nothing_was_said_is_made_anew_by_another_worker(platform: Platform) -> None:
+    asked = question("Who begins anew?")
+    # The role alone has come.
+    stream = platform.customer().stream(asked, model="fake-hold-1").open().read(pieces=1)
+
+    platform.stack.kill(platform.worker)
+    platform.worker = platform.stack.start_worker()
+    platform.until_executed(2)
+    platform.provider.release()
+    stream.read()
+
+    assert is_whole(stream, answer(asked))
+    assert platform.attempts(stream.job_id) == [(1, "abandoned"), (2, "succeeded")]
 
 
 @pytest.mark.parametrize("trouble", ["hangs", "hangs and is emptied", "is emptied"])
