@@ -309,6 +309,21 @@ def test_stream_that_another_worker_began_anew_is_an_error(team_key, provider, m
     assert events[-1]["error"].startswith("The stream was interrupted.")
 
 
+def test_stream_begun_anew_before_it_said_anything_goes_on(team_key, provider, monkeypatch):
+    deliver = replies.Mailbox.deliver
+
+    def second_claim(self: Any, call_id: str, claim: int, number: int, choices: Any) -> None:
+        deliver(self, call_id, claim + (number > 0), number if number == 0 else number - 1, choices)
+
+    monkeypatch.setattr(replies.Mailbox, "deliver", second_claim)
+    provider.script = [piece(delta={"role": "assistant", "content": ""}), *ANSWER]
+
+    events = events_of(stream(team_key, opened_job(team_key)))
+
+    assert text_of(events) == "Hello, world"
+    assert len(events) == 5
+
+
 # --- Clients that leave -------------------------------------------------------------------------------------
 
 
@@ -357,6 +372,28 @@ def test_client_that_left_and_asks_again_is_given_the_whole_answer(team_key, pro
     assert text_of(events_of(again)) == "Hello, world"
     assert len(provider.requests) == 1
     assert Call.objects.count() == 1
+
+
+def test_client_that_lacks_only_the_end_is_given_the_whole_answer(team_key, provider):
+    job_id = opened_job(team_key)
+    answer = stream(team_key, job_id)
+    body = answer._iterator
+    while b'finish_reason":"stop' not in next(body):
+        pass
+    body.close()
+
+    again = stream(team_key, job_id)
+
+    assert text_of(events_of(again)) == "Hello, world"
+    assert len(provider.requests) == 1
+
+
+def test_same_question_after_a_whole_answer_is_asked_again(team_key, provider):
+    job_id = opened_job(team_key)
+    for _ in range(2):
+        events_of(stream(team_key, job_id))
+
+    assert len(provider.requests) == 2
 
 
 def test_same_idempotency_key_is_given_the_whole_answer(team_key, provider):

@@ -31,8 +31,8 @@ _COMPLETION_PATHS = frozenset({b"/v1/chat/completions", b"/chat/completions"})
 _EMBEDDING_PATHS = frozenset({b"/v1/embeddings", b"/embeddings"})
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
 _MAX_HEAD_BYTES = 65_536
-# Latency, time between events and a cut, with figures.
-_TIMING = re.compile(r"(slow|drip|cut)-(\d+)")
+# Latency, time between events, a cut and a pause, with figures.
+_TIMING = re.compile(r"(slow|drip|cut|hold)-(\d+)")
 _TIMINGS = re.compile(rf"{_TIMING.pattern}(-{_TIMING.pattern})*")
 _ODD_FAULTS = frozenset({"timeout", "stream-error"})
 
@@ -113,7 +113,9 @@ class Provider:
             if "cut" in timings:
                 script = fake_streams.cut(script, timings["cut"])
             plan.answer = script.answer
-            plan.script = replace(script, drip_s=timings.get("drip", 0) / 1000)
+            plan.script = replace(script, drip_s=timings.get("drip", 0) / 1000, hold_after=timings.get("hold"))
+        elif "hold" in timings:
+            plan.delay_s = None
         elif kind == "stream-error":
             plan.answer = faults.FAULTS["200-error"](answer)
         elif "cut" in timings:
@@ -126,7 +128,7 @@ class Provider:
         self._held.append(send)
 
     def release(self) -> None:
-        """Answer all that `fake-hold` holds back."""
+        """Answer all that `fake-hold` holds back, and go on with streams that pause."""
         held, self._held = self._held, []
         for send in held:
             send()
@@ -242,7 +244,7 @@ class _Connection(asyncio.Protocol):
             execution.is_client_gone = is_gone
             self._end(execution, answer, is_delivered=not is_gone)
 
-        self._play = Play(script, self._transport, on_end=ended, on_over=self._over)
+        self._play = Play(script, self._transport, hold=self._provider.hold, on_end=ended, on_over=self._over)
         self._play.start()
 
     def _finish(self, execution: Execution, answer: faults.Answer) -> None:
@@ -319,7 +321,7 @@ class RunningProvider:
         return self._journal.wait_for(started=started, ended=ended, timeout_s=timeout_s)
 
     def release(self) -> None:
-        """Let every `fake-hold` that has started be answered."""
+        """Let every `fake-hold` that has started be answered, and every stream that pauses go on."""
         self._release()
 
 

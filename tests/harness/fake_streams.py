@@ -36,12 +36,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is sent, how it ends, and what each event waits for the one before."""
+    """What is sent, how it ends, what each event waits for the one before, and after how many all wait for a word."""
 
     answer: Answer
     events: list[Event]
     ending: Ending = Ending.WHOLE
     drip_s: float = 0.0
+    hold_after: int | None = None
 
 
 def script(request: dict[str, Any], honest: Answer, *, kind: str, has_cost: bool) -> Script:
@@ -122,47 +123,59 @@ class Play:
         script: Script,
         transport: asyncio.Transport,
         *,
+        hold: Callable[[Callable[[], None]], None],
         on_end: Callable[[list[Event], bool], None],
         on_over: Callable[[], None],
     ) -> None:
-        """`on_end` is told what was sent and whether the client has gone, before the last byte goes, so that a
-        journal knows when the client does; `on_over` is called after it."""
+        """`hold` is given what goes on after a pause. `on_end` is told what was sent and whether the client has gone,
+        before the last byte goes, so that a journal knows when the client does; `on_over` is called after it."""
         self._script = script
         self._transport = transport
+        self._hold = hold
         self._on_end = on_end
         self._on_over = on_over
         self._sent = 0
+        self._is_under_way = False
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         if self._transport.is_closing():
             self._on_end([], True)
             self._on_over()
-        elif self._script.drip_s == 0:
+        elif self._script.drip_s == 0 and self._script.hold_after is None:
             self._on_end(self._script.events, False)
             self._transport.write(_HEAD + b"".join(map(_framed, self._script.events)))
             self._finish()
         else:
             self._transport.write(_HEAD)
+            self._is_under_way = True
             self._step()
 
     def leave(self) -> None:
         """The client has gone: nothing more is sent."""
+        if not self._is_under_way:
+            return
+        self._is_under_way = False
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-            self._on_end(self._script.events[: self._sent], True)
-            self._on_over()
+        self._on_end(self._script.events[: self._sent], True)
+        self._on_over()
 
     def _step(self) -> None:
-        self._timer = None
+        if not self._is_under_way:
+            # Its client left during the pause.
+            return
         if self._sent == len(self._script.events):
+            self._is_under_way = False
             self._on_end(self._script.events, self._transport.is_closing())
             self._finish()
             return
         self._transport.write(_framed(self._script.events[self._sent]))
         self._sent += 1
-        self._timer = asyncio.get_running_loop().call_later(self._script.drip_s, self._step)
+        if self._sent == self._script.hold_after:
+            self._hold(self._step)
+        else:
+            self._timer = asyncio.get_running_loop().call_later(self._script.drip_s, self._step)
 
     def _finish(self) -> None:
         if self._script.ending is Ending.WHOLE:

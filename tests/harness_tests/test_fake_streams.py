@@ -96,6 +96,27 @@ def test_a_client_that_leaves_is_noted_and_billed_what_it_got(provider: RunningP
     assert execution.billed_completion_tokens == faults.count_tokens("x" * execution.characters_sent) < 8
 
 
+def test_a_held_stream_goes_on_when_it_is_released(provider: RunningProvider) -> None:
+    response = opened(provider, "fake-hold-3")
+    lines = response.iter_lines()
+    first = [json.loads(line.removeprefix(b"data: ")) for line in [next(lines) for _ in range(6)] if line]
+    (running,) = provider.executions()
+    assert (text(first), running.outcome) == ("Answer 1", None)
+    provider.release()
+    rest = [line for line in lines if line]
+    assert rest[-1] == b"data: [DONE]"
+    assert provider.wait_for(ended=1)[0].chunks_sent == len(first) + len(rest) - 1
+
+
+def test_a_client_that_leaves_a_held_stream_is_billed_once(provider: RunningProvider) -> None:
+    response = opened(provider, "fake-hold-3")
+    next(response.iter_lines())
+    response.close()
+    (execution,) = provider.wait_for(ended=1)
+    provider.release()
+    assert (execution.is_client_gone, execution.chunks_sent) == (True, 3)
+
+
 @pytest.mark.parametrize("model", ["fake-cut-3", "fake-drip-1-cut-3"])
 def test_a_cut_stream_is_reset_after_so_many_chunks(provider: RunningProvider, model: str) -> None:
     found = events(opened(provider, model))

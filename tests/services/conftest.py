@@ -16,8 +16,10 @@ TEAMS = [
     Team("globex", credits=10_000),
     Team("ten", credits=10),
     Team("metered", credits=1_000_000, is_metered=True),
+    Team("leaving", credits=1_000_000, is_metered=True, cancels_left_streams=True),
 ]
 MODELS = ("fake-hold", "fake-429", "fake-500", "fake-400", "fake-slow-300")
+STREAMED_MODELS = ("fake-hold-1", "fake-hold-3", "fake-hold-8", "fake-drip-5", "fake-drip-60", "fake-drip-100-hold-3")
 
 
 class Platform:
@@ -81,7 +83,7 @@ class Platform:
 def _platform() -> Iterator[Platform]:
     with (
         running_provider() as provider,
-        prepared("saas_services", provider_url=provider.url, teams=TEAMS, models=MODELS) as stack,
+        prepared("saas_services", provider_url=provider.url, teams=TEAMS, models=MODELS + STREAMED_MODELS) as stack,
     ):
         yield Platform(stack, provider)
 

@@ -1,8 +1,8 @@
 """Migrates a database and puts customers into it, through the product's own functions.
 
 A program, `python -m tests.services.prepare PLAN`, for databases that are not the test run's own. PLAN is JSON:
-`{"models": ["fake-ok", …], "teams": [{"team_id": "acme", "credits": 10, "is_metered": false}, …]}`. Prints the
-teams' keys as JSON, by team id.
+`{"models": ["fake-ok", …], "teams": [{"team_id": "acme", "credits": 10, "is_metered": false,
+"cancels_left_streams": false}, …]}`. Prints the teams' keys as JSON, by team id.
 """
 
 # ruff: noqa: T201, E402 - it talks to its caller by printing; models exist only once Django is set up.
@@ -19,6 +19,7 @@ django.setup()
 from django.core.management import call_command
 
 from apps.catalog.models import ModelAlias
+from apps.credits.models import BillingSettings
 from tests import make
 from tests.harness import faults
 
@@ -42,7 +43,10 @@ def main(plan: dict[str, Any]) -> dict[str, str]:
         make_team = make.customer
         if team["is_metered"]:
             make_team = partial(make.metered_customer, credits_per_dollar=CREDITS_PER_DOLLAR)
-        keys[team["team_id"]] = make_team(team_id=team["team_id"], credits=team["credits"]).secret
+        customer = make_team(team_id=team["team_id"], credits=team["credits"])
+        if team["cancels_left_streams"]:
+            BillingSettings.objects.update_or_create(team=customer.team, defaults={"cancels_left_streams": True})
+        keys[team["team_id"]] = customer.secret
     return keys
 
 

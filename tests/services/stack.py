@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,6 +44,8 @@ class Team:
     team_id: str
     credits: int
     is_metered: bool = False
+    # Wants no more of a stream whose client left.
+    cancels_left_streams: bool = False
 
 
 @dataclass
@@ -57,8 +59,9 @@ class Stack:
     keys: dict[str, str]
     running: list[Process] = field(default_factory=list)
 
-    def start_web(self, *, port: int = 0, threads: int = 64, **env: str) -> Process:
-        return self._started(processes.start_web({**self.env, **env}, port=port, threads=threads))
+    def start_web(self, *, port: int = 0, threads: int = 64, server: str = "granian", **env: str) -> Process:
+        start = {"granian": processes.start_web, "gunicorn": processes.start_web_gunicorn}[server]
+        return self._started(start({**self.env, **env}, port=port, threads=threads))
 
     def start_worker(self, *, concurrency: int = 16, **env: str) -> Process:
         return self._started(processes.start_worker({**self.env, **env}, concurrency=concurrency))
@@ -153,9 +156,7 @@ def prepared(
 def _prepare(env: dict[str, str], *, teams: Sequence[Team], models: Sequence[str]) -> dict[str, str]:
     plan = {
         "models": list(models),
-        "teams": [
-            {"team_id": team.team_id, "credits": team.credits, "is_metered": team.is_metered} for team in teams
-        ],
+        "teams": [asdict(team) for team in teams],
     }
     done = subprocess.run(
         [sys.executable, "-m", "tests.services.prepare", json.dumps(plan)],

@@ -68,6 +68,7 @@ class Body:
     def __iter__(self) -> Iterator[bytes]:
         yield KEEPALIVE
         said_at = time.monotonic()
+        is_told = False
         try:
             for item in chain(self._first, self._events):
                 if isinstance(item, Idle):
@@ -77,14 +78,16 @@ class Body:
                 elif isinstance(item, Delta):
                     yield self._writer.delta(item.choices)
                 else:
-                    self._has_ended = True
                     yield from self._writer.end(item)
+                    is_told = True
                 said_at = time.monotonic()
         except (DatabaseError, InterfaceError) as error:
             # The call goes on; who asks again is given its answer.
             log.warning("stream of call %s ends without its answer: %s", self.call.pk, type(error).__name__)
             yield self._writer.error("The service is temporarily unavailable. Try again shortly.")
         yield DONE
+        # Only now: a client that left before the last byte asks again, and is then given this call's answer.
+        self._has_ended = is_told
 
     def close(self) -> None:
         """Give the place back. A client that went away before the end is remembered, by its team's choice."""

@@ -51,6 +51,11 @@ class _Sent:
     texts: dict[str, int] = field(default_factory=dict)
     arguments: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def has_said(self) -> bool:
+        """Whether anything was sent but a role: a tool call's name counts."""
+        return any(self.texts.values()) or bool(self.arguments)
+
     def note(self, delta: dict[str, Any]) -> None:
         for name, value in delta.items():
             if name == "tool_calls":
@@ -135,7 +140,7 @@ class Reading:
         """What of a piece is sent on: nothing of one that came twice, or that is not the next one."""
         if claim != self._claim:
             # Another worker began anew: an answer of its own, which does not continue what was sent.
-            self._is_broken = self._is_broken or bool(self._sent)
+            self._is_broken = self._is_broken or any(sent.has_said for sent in self._sent.values())
             self._claim, self._expected = claim, 0
         if self._waits_for_end or self._is_broken or number < self._expected:
             return []
