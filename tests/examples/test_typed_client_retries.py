@@ -1,12 +1,15 @@
 """What the typed client sends again, when, and under which key; and that it knows when to stop."""
 
 import asyncio
+import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from examples.typed_client import (
+    FAILED_CALLS,
     InsufficientCredits,
     InvalidRequest,
     RateLimited,
@@ -192,3 +195,13 @@ def test_every_kind_of_post_is_retried(pauses: list[float]) -> None:
         "complete",
     ]
     assert len(set(server.keys)) == 2
+
+
+def test_every_documented_failure_of_a_call_that_may_pass_is_known() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "errors.md").read_text()
+    table = page.split("## A call that failed")[1]
+    documented = {
+        code for code, status in re.findall(r"^\| `(\w+)` \| (\d{3}) \|", table, re.M) if int(status) >= 429
+    }
+
+    assert documented - {"provider_configuration"} == FAILED_CALLS
