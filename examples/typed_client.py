@@ -1,46 +1,33 @@
-"""Typed asyncio client of the SaaS LiteLLM API; needs httpx and pydantic 2, Python 3.10 or newer.
+"""Typed client of the SaaS LiteLLM API, for asyncio and without; needs httpx and pydantic 2, Python 3.10 or newer.
 
 One file, to be copied into your project. A status that is not 2xx raises a subclass of httpx.HTTPStatusError
 whose text holds the server's `detail`. What the caller leaves out is not sent: the server's defaults apply.
 """
 
+import asyncio
 import json
+import random
 import re
+import threading
+import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, Field
 
-__all__ = [
-    "AccessDenied",
-    "AuthenticationError",
-    "ChatChoice",
-    "ChatCompletionChunk",
-    "ChatCompletionResponse",
-    "FunctionCall",
-    "InsufficientCredits",
-    "InvalidRequest",
-    "JobCompletionResult",
-    "JobResponse",
-    "Message",
-    "NotFound",
-    "RateLimited",
-    "SaaSLLMClient",
-    "SaaSLLMError",
-    "ServerUnavailable",
-    "StreamChunk",
-    "StreamError",
-    "ToolCall",
-    "Usage",
-]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
+P = ParamSpec("P")
+T = TypeVar("T")
 ResponseModel = TypeVar("ResponseModel", bound=BaseModel)
 
 
@@ -77,6 +64,11 @@ class ChatChoice(BaseModel):
     delta: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str | None = None
 
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """What the model wants called."""
+        return [ToolCall.model_validate(call) for call in self.message.get("tool_calls") or []]
+
 
 class Usage(BaseModel):
     """Tokens used by a call."""
@@ -96,6 +88,16 @@ class ChatCompletionResponse(BaseModel):
     choices: list[ChatChoice]
     usage: Usage | None = None
 
+    @property
+    def content(self) -> str:
+        """The first choice's text, empty when it has none."""
+        return (self.choices[0].message.get("content") or "") if self.choices else ""
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """What the first choice wants called."""
+        return self.choices[0].tool_calls if self.choices else []
+
 
 class StreamChunk(BaseModel):
     """A piece of a streamed answer; the last one carries `usage`, and `choices` may be empty."""
@@ -107,8 +109,33 @@ class StreamChunk(BaseModel):
     choices: list[ChatChoice]
     usage: Usage | None = None
 
+    @property
+    def content(self) -> str:
+        """The text that this piece adds, maybe none."""
+        return (self.choices[0].delta.get("content") or "") if self.choices else ""
+
 
 ChatCompletionChunk = StreamChunk
+
+
+class Embedding(BaseModel):
+    """The vector of one text; `index` is the text's place in the request."""
+
+    index: int
+    embedding: list[float]
+
+
+class EmbeddingResponse(BaseModel):
+    """The vectors of all texts that were sent."""
+
+    data: list[Embedding]
+    model: str
+    usage: Usage | None = None
+
+    @property
+    def vectors(self) -> list[list[float]]:
+        """The vectors in the order of the texts."""
+        return [item.embedding for item in sorted(self.data, key=lambda item: item.index)]
 
 
 class JobResponse(BaseModel):
@@ -131,12 +158,39 @@ class JobCompletionResult(BaseModel):
     costs: dict[str, Any] = Field(default_factory=dict)
 
 
+@dataclass
+class Job:
+    """A job that ends with its block. `result` is kept with it; `completion` is there once the block has ended."""
+
+    job_id: str
+    result: dict[str, Any] | None = None
+    completion: JobCompletionResult | None = None
+
+
+class CallOptions(TypedDict, total=False):
+    """What calls take by name; what is not named is not sent."""
+
+    model_group: str | None
+    top_p: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    stop: str | Sequence[str] | None
+    response_format: dict[str, Any] | None
+    tools: Sequence[dict[str, Any]] | None
+    tool_choice: str | dict[str, Any] | None
+    purpose: str | None
+    idempotency_key: str | None
+
+
 class SaaSLLMError(httpx.HTTPStatusError):
-    """Raised when the server refuses or fails a request; also for a status without a class of its own."""
+    """Raised when the server refuses or fails a request; also for a status without a class of its own.
+
+    `code` is the server's own name of the error, None if it gives none; `retry_after` is in seconds.
+    """
 
     def __init__(self, response: httpx.Response) -> None:
         self.status_code = response.status_code
-        self.detail = _detail(response)
+        self.code, self.detail = _code_and_detail(response)
         self.retry_after = _retry_after_s(response)
         text = f"{response.status_code} {response.reason_phrase}: {self.detail}"
         super().__init__(text, request=response.request, response=response)
@@ -151,11 +205,11 @@ class AuthenticationError(SaaSLLMError):
 
 
 class AccessDenied(SaaSLLMError):
-    """Raised when the team is suspended or may not use this (403)."""
+    """Raised when the team is suspended, or may not use this model or method (403)."""
 
 
 class InsufficientCredits(SaaSLLMError):
-    """Raised when the team's credits do not cover the request (403 or 402)."""
+    """Raised when the team's credits do not cover the request (403; 402 under /v1)."""
 
 
 class NotFound(SaaSLLMError):
@@ -171,16 +225,71 @@ class ServerUnavailable(SaaSLLMError):
 
 
 class StreamError(Exception):
-    """Raised when a stream that had begun does not end well; what was yielded until then is incomplete."""
+    """Raised when a stream that had begun does not end well; what was yielded until then is incomplete.
+
+    The same request with this `idempotency_key` has the whole answer, if there is one, and is not charged again.
+    """
+
+    def __init__(self, reason: object, idempotency_key: str | None = None) -> None:
+        self.idempotency_key = idempotency_key
+        super().__init__(f"Stream error: {reason}")
+
+
+# Codes of calls that failed: nothing was charged, and their key will only ever repeat that they did.
+FAILED_CALLS = frozenset(
+    ["provider_rate_limited", "provider_error", "provider_malformed", "provider_unavailable", "provider_timeout"]
+    + ["call_timeout", "call_expired", "worker_lost"]
+)
+
+
+class _Retries:
+    """Whether one request is sent again, when, and under which key."""
+
+    def __init__(self, key: str | None, max_retries: int, timeout: float) -> None:
+        self.key = self._first_key = key or str(uuid.uuid4())
+        self._left = max_retries
+        self._ends_at = time.monotonic() + timeout
+        self._count = 0
+        self._failed_calls = 0
+
+    def pause_s(self, error: httpx.HTTPError) -> float | None:
+        """Seconds to wait before the next try, None to give up.
+
+        The key stays, so that work which was done is found and not done again. Only after a call that is known to
+        have failed it becomes "<key>.1", "<key>.2": a caller who begins anew with the first key takes the same way.
+        """
+        code = error.code if isinstance(error, SaaSLLMError) else None
+        if not _may_pass(error) or (self._left <= 0 and code != "call_still_running"):
+            return None
+        # A call that goes on is asked for again as long as time is left.
+        self._left -= code != "call_still_running"
+        if code in FAILED_CALLS:
+            self._failed_calls += 1
+            self.key = f"{self._first_key}.{self._failed_calls}"
+        pause_s = error.retry_after if isinstance(error, SaaSLLMError) else None
+        if pause_s is None:
+            pause_s = 0.5 * 2**self._count * random.uniform(0.5, 1.0)
+        self._count += 1
+        return pause_s if time.monotonic() + pause_s < self._ends_at else None
+
+
+def _may_pass(error: httpx.HTTPError) -> bool:
+    """Whether the same request may succeed later. A timeout is the caller's own: it is not repeated for him."""
+    if isinstance(error, SaaSLLMError):
+        return error.status_code in (429, 500, 502, 503, 504) and error.code != "provider_configuration"
+    return isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError)
 
 
 class SaaSLLMClient:
     """Client of one team.
 
     `base_url` and `api_url` are two names of the same thing. A method without `job_id` uses `current_job_id`,
-    the job created last, until that one is completed. Every POST carries an `Idempotency-Key` of its own. To
-    repeat one whose outcome is unknown, a timeout for instance, pass the key it had:
-    `idempotency_key=error.request.headers["Idempotency-Key"]`.
+    the job created last, until that one is completed; programs that work on several jobs at once pass `job_id`.
+
+    Every POST carries an `Idempotency-Key` of its own. A request that was refused for now (429, 5xx) or whose
+    connection was lost is sent again, at most `max_retries` times, when the server asks for (`Retry-After`), and
+    not when that is more than `timeout` seconds after the first try. To repeat a request whose outcome is unknown,
+    pass the key it had: `idempotency_key=error.request.headers["Idempotency-Key"]`.
     """
 
     def __init__(
@@ -191,6 +300,7 @@ class SaaSLLMClient:
         timeout: float = 120.0,
         *,
         api_url: str | None = None,
+        max_retries: int = 2,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         url = base_url or api_url
@@ -204,6 +314,7 @@ class SaaSLLMClient:
         self.team_id = team_id
         self.virtual_key = virtual_key
         self.timeout = timeout
+        self.max_retries = max_retries
         self.current_job_id: str | None = None
         self.client = httpx.AsyncClient(
             timeout=timeout,
@@ -214,12 +325,7 @@ class SaaSLLMClient:
     async def __aenter__(self) -> "SaaSLLMClient":
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -227,11 +333,7 @@ class SaaSLLMClient:
         await self.client.aclose()
 
     async def create_job(
-        self,
-        job_type: str,
-        metadata: dict[str, Any] | None = None,
-        *,
-        idempotency_key: str | None = None,
+        self, job_type: str, metadata: dict[str, Any] | None = None, *, idempotency_key: str | None = None
     ) -> str:
         """Open a job, make it the current one and return its id."""
         body = _given(team_id=self.team_id, job_type=job_type, metadata=metadata)
@@ -259,6 +361,21 @@ class SaaSLLMClient:
             self.current_job_id = None
         return completion
 
+    @asynccontextmanager
+    async def job(
+        self, job_type: str, metadata: dict[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> AsyncIterator[Job]:
+        """Open a job for a block: completed when the block ends, failed when it raises."""
+        job = Job(await self.create_job(job_type, metadata, idempotency_key=idempotency_key))
+        try:
+            yield job
+        except BaseException as error:
+            reason = f"{type(error).__name__}: {error}"[:1000]
+            with suppress(httpx.HTTPError):  # what went wrong in the block is what the caller must hear of
+                job.completion = await self.complete_job(job.job_id, "failed", error_message=reason)
+            raise
+        job.completion = await self.complete_job(job.job_id, "completed", result=job.result)
+
     async def chat(
         self,
         job_id: str | None = None,
@@ -266,37 +383,11 @@ class SaaSLLMClient:
         model: str | None = None,
         temperature: float | None = 0.7,
         max_tokens: int | None = None,
-        top_p: float | None = None,
-        frequency_penalty: float | None = None,
-        presence_penalty: float | None = None,
-        stop: str | Sequence[str] | None = None,
-        *,
-        model_group: str | None = None,
-        response_format: dict[str, Any] | None = None,
-        tools: Sequence[dict[str, Any]] | None = None,
-        tool_choice: str | dict[str, Any] | None = None,
-        purpose: str | None = None,
-        idempotency_key: str | None = None,
+        **options: "Unpack[CallOptions]",
     ) -> ChatCompletionResponse:
         """Make one call in a job and return the whole answer. Without a model, the team's default answers."""
-        job_id, model_group = self._target(job_id, model, model_group)
-        body = _given(
-            messages=_as_dicts(messages),
-            model=model,
-            model_group=model_group,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            top_p=top_p,
-            frequency_penalty=frequency_penalty,
-            presence_penalty=presence_penalty,
-            stop=stop,
-            response_format=response_format,
-            tools=tools,
-            tool_choice=tool_choice,
-            purpose=purpose,
-        )
-        answer = await self._post(f"{_job_path(job_id)}/llm-call", body, idempotency_key)
-        return ChatCompletionResponse.model_validate(answer)
+        path, body, key = self._call(job_id, messages, model, temperature, max_tokens, options)
+        return ChatCompletionResponse.model_validate(await self._post(f"{path}/llm-call", body, key))
 
     async def chat_stream(
         self,
@@ -305,46 +396,19 @@ class SaaSLLMClient:
         model: str | None = None,
         temperature: float | None = 0.7,
         max_tokens: int | None = None,
-        top_p: float | None = None,
-        frequency_penalty: float | None = None,
-        presence_penalty: float | None = None,
-        stop: str | Sequence[str] | None = None,
-        *,
-        model_group: str | None = None,
-        response_format: dict[str, Any] | None = None,
-        tools: Sequence[dict[str, Any]] | None = None,
-        tool_choice: str | dict[str, Any] | None = None,
-        purpose: str | None = None,
-        idempotency_key: str | None = None,
+        **options: "Unpack[CallOptions]",
     ) -> AsyncGenerator[StreamChunk, None]:
-        """Make one call in a job and yield the answer as it is written. Arguments as in `chat`."""
-        job_id, model_group = self._target(job_id, model, model_group)
-        body = _given(
-            messages=_as_dicts(messages),
-            model=model,
-            model_group=model_group,
-            temperature=temperature,
-            max_tokens=max_tokens,
-            top_p=top_p,
-            frequency_penalty=frequency_penalty,
-            presence_penalty=presence_penalty,
-            stop=stop,
-            response_format=response_format,
-            tools=tools,
-            tool_choice=tool_choice,
-            purpose=purpose,
-        )
-        async with self.client.stream(
-            "POST",
-            f"{self.base_url}{_job_path(job_id)}/llm-call-stream",
-            json=body,
-            headers=_idempotency(idempotency_key),
-        ) as response:
-            if not response.is_success:
-                await response.aread()
-                raise _error(response)
+        """Make one call in a job and yield the answer as it is written. Arguments as in `chat`.
+
+        Raises StreamError when it breaks off; a stream that had begun is not begun again.
+        """
+        path, body, key = self._call(job_id, messages, model, temperature, max_tokens, options)
+        response = await self._send(f"{path}/llm-call-stream", body, key, {}, stream=True)
+        try:
             async for event in _events(response):
                 yield StreamChunk.model_validate(event)
+        finally:
+            await response.aclose()
 
     async def structured_output(
         self,
@@ -354,10 +418,7 @@ class SaaSLLMClient:
         model: str | None = None,
         temperature: float | None = 0.7,
         max_tokens: int | None = None,
-        *,
-        model_group: str | None = None,
-        purpose: str | None = None,
-        idempotency_key: str | None = None,
+        **options: "Unpack[CallOptions]",
     ) -> ResponseModel:
         """Make one call whose answer must fit `response_model`, and return it parsed.
 
@@ -365,18 +426,9 @@ class SaaSLLMClient:
         """
         if response_model is None:
             raise TypeError("response_model is required")
-        response = await self.chat(
-            job_id,
-            messages,
-            model,
-            temperature,
-            max_tokens,
-            model_group=model_group,
-            response_format=_json_schema_format(response_model),
-            purpose=purpose,
-            idempotency_key=idempotency_key,
-        )
-        return response_model.model_validate_json(response.choices[0].message.get("content") or "")
+        options["response_format"] = _json_schema_format(response_model)
+        answer = await self.chat(job_id, messages, model, temperature, max_tokens, **options)
+        return response_model.model_validate_json(answer.content)
 
     async def structured_output_stream(
         self,
@@ -386,37 +438,75 @@ class SaaSLLMClient:
         model: str | None = None,
         temperature: float | None = 0.7,
         max_tokens: int | None = None,
-        *,
-        model_group: str | None = None,
-        purpose: str | None = None,
-        idempotency_key: str | None = None,
+        **options: "Unpack[CallOptions]",
     ) -> AsyncGenerator[str, None]:
         """Yield the JSON text as it is written; joined, it fits `response_model.model_validate_json`."""
         if response_model is None:
             raise TypeError("response_model is required")
-        stream = self.chat_stream(
-            job_id,
-            messages,
-            model,
-            temperature,
-            max_tokens,
-            model_group=model_group,
-            response_format=_json_schema_format(response_model),
-            purpose=purpose,
-            idempotency_key=idempotency_key,
-        )
+        options["response_format"] = _json_schema_format(response_model)
+        stream = self.chat_stream(job_id, messages, model, temperature, max_tokens, **options)
         async with aclosing(stream) as chunks:  # a caller who stops early must not leave the request open
             async for chunk in chunks:
-                content = chunk.choices[0].delta.get("content") if chunk.choices else None
-                if content:
-                    yield content
+                if chunk.content:
+                    yield chunk.content
 
-    async def _post(self, path: str, body: dict[str, Any], idempotency_key: str | None) -> dict[str, Any]:
-        response = await self.client.post(f"{self.base_url}{path}", json=body, headers=_idempotency(idempotency_key))
-        if not response.is_success:
-            raise _error(response)
-        answer: dict[str, Any] = response.json()
+    async def embeddings(
+        self,
+        input: str | Sequence[str],
+        model: str | None = None,
+        *,
+        job_id: str | None = None,
+        dimensions: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> EmbeddingResponse:
+        """Return a vector for each text. It is a call of the current job; with none open, a job of its own."""
+        body = _given(input=input if isinstance(input, str) else list(input), model=model, dimensions=dimensions)
+        job_id = job_id or self.current_job_id or ""
+        return EmbeddingResponse.model_validate(await self._post("/v1/embeddings", body, idempotency_key, job_id))
+
+    async def _post(self, path: str, body: dict[str, Any], key: str | None, job_id: str = "") -> dict[str, Any]:
+        answer: dict[str, Any] = (await self._send(path, body, key, {"X-Job-Id": job_id} if job_id else {})).json()
         return answer
+
+    async def _send(
+        self, path: str, body: dict[str, Any], key: str | None, headers: Mapping[str, str], *, stream: bool = False
+    ) -> httpx.Response:
+        """POST until it succeeds or there is no point in another try."""
+        retries = _Retries(key, self.max_retries, self.timeout)
+        while True:
+            sent = {**headers, "Idempotency-Key": retries.key}
+            request = self.client.build_request("POST", f"{self.base_url}{path}", json=body, headers=sent)
+            failure: httpx.HTTPError
+            try:
+                response = await self.client.send(request, stream=stream)
+                if response.is_success:
+                    return response
+                await response.aread()
+                failure = _error_class(response)(response)
+            except httpx.TransportError as error:
+                failure = error
+            pause_s = retries.pause_s(failure)
+            if pause_s is None:
+                raise failure
+            await asyncio.sleep(pause_s)
+
+    def _call(
+        self,
+        job_id: str | None,
+        messages: Sequence[Message | Mapping[str, Any]] | None,
+        model: str | None,
+        temperature: float | None,
+        max_tokens: int | None,
+        options: CallOptions,
+    ) -> tuple[str, dict[str, Any], str | None]:
+        """Return the job's path, the body and the key of a call."""
+        unknown = options.keys() - CallOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"unknown argument: {', '.join(sorted(unknown))}")
+        job_id, model_group = self._target(job_id, model, options.get("model_group"))
+        given = {"model": model, "temperature": temperature, "max_tokens": max_tokens, **options}
+        given |= {"messages": _as_dicts(messages), "model_group": model_group, "idempotency_key": None}
+        return _job_path(job_id), _given(**given), options.get("idempotency_key")
 
     def _job(self, job_id: str | None) -> str:
         job_id = job_id or self.current_job_id
@@ -436,6 +526,119 @@ class SaaSLLMClient:
         return self._job(job_id), model_group
 
 
+def _blocking(
+    method: Callable[Concatenate[SaaSLLMClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["SyncSaaSLLMClient", P], T]:
+    """Make a method that waits of one that is awaited."""
+
+    @wraps(method)
+    def run(self: "SyncSaaSLLMClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(method(self._client, *args, **kwargs))
+
+    return run
+
+
+def _blocking_stream(
+    method: Callable[Concatenate[SaaSLLMClient, P], AsyncGenerator[T, None]],
+) -> Callable[Concatenate["SyncSaaSLLMClient", P], Generator[T, None, None]]:
+    """Make a generator of an asynchronous one."""
+
+    @wraps(method)
+    def run(self: "SyncSaaSLLMClient", /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+        stream = method(self._client, *args, **kwargs)
+
+        async def following() -> list[T]:
+            async for item in stream:
+                return [item]
+            return []
+
+        try:
+            while items := self._run(following()):
+                yield items[0]
+        finally:
+            if not self._loop.is_closed():
+                self._run(stream.aclose())
+
+    return run
+
+
+class SyncSaaSLLMClient:
+    """The same client for programs without asyncio: the same methods with the same arguments, waiting.
+
+    An event loop in a thread of its own does the work, so that it can be used from several threads and inside a
+    running loop (a notebook). The thread begins with the first request: a client made before a fork works after it.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        team_id: str | None = None,
+        virtual_key: str | None = None,
+        timeout: float = 120.0,
+        **options: Any,
+    ) -> None:
+        self._client = SaaSLLMClient(base_url, team_id, virtual_key, timeout, **options)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="saasllm-client", daemon=True)
+        self._starting = threading.Lock()
+
+    create_job = _blocking(SaaSLLMClient.create_job)
+    complete_job = _blocking(SaaSLLMClient.complete_job)
+    chat = _blocking(SaaSLLMClient.chat)
+    chat_stream = _blocking_stream(SaaSLLMClient.chat_stream)
+    structured_output = _blocking(SaaSLLMClient.structured_output)
+    structured_output_stream = _blocking_stream(SaaSLLMClient.structured_output_stream)
+    embeddings = _blocking(SaaSLLMClient.embeddings)
+
+    @property
+    def current_job_id(self) -> str | None:
+        """The job created last, until it is completed."""
+        return self._client.current_job_id
+
+    @contextmanager
+    def job(
+        self, job_type: str, metadata: dict[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> Iterator[Job]:
+        """Open a job for a block: completed when the block ends, failed when it raises."""
+        manager = self._client.job(job_type, metadata, idempotency_key=idempotency_key)
+        job = self._run(manager.__aenter__())
+        try:
+            yield job
+        except BaseException as error:
+            self._run(manager.__aexit__(type(error), error, error.__traceback__))
+            raise
+        self._run(manager.__aexit__(None, None, None))
+
+    def __enter__(self) -> "SyncSaaSLLMClient":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client cannot be used afterwards."""
+        if self._loop.is_closed():
+            return
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("The client is closed.")
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C while it runs
+            future.cancel()
+            raise
+
+
 def _given(**parameters: Any) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
@@ -449,12 +652,25 @@ def _as_dicts(messages: Sequence[Message | Mapping[str, Any]] | None) -> list[di
 def _json_schema_format(response_model: type[BaseModel]) -> dict[str, Any]:
     # A generic model is called "Page[Item]", which providers refuse as a name.
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", response_model.__name__)
-    schema = {"name": name, "schema": response_model.model_json_schema(), "strict": True}
+    schema = {"name": name, "schema": _strict(response_model.model_json_schema()), "strict": True}
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _idempotency(key: str | None) -> dict[str, str]:
-    return {"Idempotency-Key": key or str(uuid.uuid4())}
+def _strict(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a JSON schema as strict models want it: every property written, no others, no defaults."""
+    strict: dict[str, Any] = {}
+    for word, value in schema.items():
+        if word in ("properties", "$defs"):
+            strict[word] = {name: _strict(part) for name, part in value.items()}
+        elif word in ("anyOf", "oneOf", "allOf", "prefixItems"):
+            strict[word] = [_strict(part) for part in value]
+        elif word in ("items", "additionalProperties") and isinstance(value, dict):
+            strict[word] = _strict(value)
+        elif word != "default":
+            strict[word] = value
+    if "properties" in strict:
+        strict |= {"required": list(strict["properties"]), "additionalProperties": False}
+    return strict
 
 
 def _job_path(job_id: str) -> str:
@@ -471,25 +687,26 @@ def _is_uuid(text: str) -> bool:
 
 async def _events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     """Yield the JSON objects of an event stream up to `[DONE]`; keep-alive comments are skipped."""
-    async for line in _lines(response):
-        if not line.startswith(b"data:"):
-            continue
-        data = line[len(b"data:") :].strip()
-        if data == b"[DONE]":
-            return
-        try:
+    key = response.request.headers.get("Idempotency-Key")
+    try:
+        async for line in _lines(response):
+            if not line.startswith(b"data:"):
+                continue
+            data = line[len(b"data:") :].strip()
+            if data == b"[DONE]":
+                return
             event = json.loads(data)
-        except ValueError as error:
-            raise StreamError("Stream error: an event is not JSON") from error
-        if not isinstance(event, dict):
-            raise StreamError("Stream error: an event is not a JSON object")
-        if "error" in event:
-            reason = event["error"]
-            if isinstance(reason, dict):
-                reason = reason.get("message", reason)
-            raise StreamError(f"Stream error: {reason}")
-        yield event
-    raise StreamError("Stream error: the stream ended before [DONE]")
+            if not isinstance(event, dict):
+                raise StreamError("an event is not a JSON object", key)
+            if "error" in event:
+                reason = event["error"]
+                raise StreamError(reason.get("message", reason) if isinstance(reason, dict) else reason, key)
+            yield event
+    except json.JSONDecodeError as error:
+        raise StreamError("an event is not JSON", key) from error
+    except httpx.TransportError as error:
+        raise StreamError(f"the connection was lost ({type(error).__name__})", key) from error
+    raise StreamError("the stream ended before [DONE]", key)
 
 
 async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -503,21 +720,20 @@ async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
         yield rest
 
 
-def _error(response: httpx.Response) -> SaaSLLMError:
-    return _error_class(response)(response)
-
-
 def _error_class(response: httpx.Response) -> type[SaaSLLMError]:
+    code, detail = _code_and_detail(response)
     match response.status_code:
+        case 402:
+            return InsufficientCredits
         case 400 | 422:
             return InvalidRequest
         case 401:
             return AuthenticationError
-        case 402:
-            return InsufficientCredits
+        case 403 if code:
+            return InsufficientCredits if code == "insufficient_credits" else AccessDenied
         case 403:
             # What stands in quotes is an identifier: a team may be called 'credit-desk'.
-            words = re.sub(r"'[^']*'", "", _detail(response)).lower()
+            words = re.sub(r"'[^']*'", "", detail).lower()
             return InsufficientCredits if "credit" in words else AccessDenied
         case 404:
             return NotFound
@@ -528,15 +744,18 @@ def _error_class(response: httpx.Response) -> type[SaaSLLMError]:
     return SaaSLLMError
 
 
-def _detail(response: httpx.Response) -> str:
-    """Return the server's explanation as one line, also of an answer that a proxy wrote in its place."""
+def _code_and_detail(response: httpx.Response) -> tuple[str | None, str]:
+    """Return the error's code and, in one line, the explanation; also of an answer that a proxy wrote instead."""
     try:
-        detail = response.json()["detail"]
-    except (ValueError, KeyError, TypeError):
-        return " ".join(response.text.split())[:200] or "no detail"
-    if not isinstance(detail, list):
-        return str(detail)
-    return "; ".join(_field_error(item) for item in detail)
+        body = response.json()
+        if "error" in body:  # as OpenAI writes it, under /v1
+            return body["error"].get("code"), str(body["error"]["message"])
+        code, detail = body.get("code"), body["detail"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None, " ".join(response.text.split())[:200] or "no detail"
+    if isinstance(detail, list):
+        detail = "; ".join(_field_error(item) for item in detail)
+    return code, str(detail)
 
 
 def _field_error(item: Any) -> str:

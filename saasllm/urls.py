@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from apps.api import health
+from apps.api import downloads, health
 
 urlpatterns = [
     # First, since a path is compared with one after the other.
@@ -13,6 +13,7 @@ urlpatterns = [
     path("health", health.health),
     path("livez", health.health),
     path("readyz", health.ready),
+    path("examples/typed_client.py", downloads.typed_client),
     path("admin/", admin.site.urls),
     # Slashes are not appended for the API's sake; people type this one without.
     path("admin", RedirectView.as_view(url="/admin/")),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from apps.api import downloads
 from saasllm import checks
 from tests.deployment import image, yaml_subset
 from tests.deployment.image import ROOT
@@ -43,8 +44,10 @@ def test_the_image_holds_the_program_and_nothing_else(tmp_path: Path) -> None:
     image.copy_context(tmp_path)
     copied = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert {"manage.py", "requirements-runtime.txt", "saasllm/settings.py", "deploy/healthcheck.py"} <= copied
+    assert downloads.TYPED_CLIENT.relative_to(ROOT).as_posix() in copied
     top = {name.split("/")[0] for name in copied}
-    assert top <= {"manage.py", "requirements-runtime.txt", "apps", "saasllm", "templates", "deploy"}
+    assert top <= {"manage.py", "requirements-runtime.txt", "apps", "saasllm", "templates", "deploy", "examples"}
+    assert [name for name in copied if name.startswith("examples/")] == ["examples/typed_client.py"]
     assert not [name for name in copied if name.endswith((".pyc", ".sqlite3")) or "/.env" in name]
 
 

@@ -3,14 +3,14 @@
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from examples.typed_client import (
     AccessDenied,
@@ -28,112 +28,19 @@ from examples.typed_client import (
     StreamChunk,
     StreamError,
 )
-
-T = TypeVar("T")
-
-JOB_ID = "550e8400-e29b-41d4-a716-446655440000"
-OTHER_JOB_ID = "660e8400-e29b-41d4-a716-446655440000"
-HELLO = [{"role": "user", "content": "Hello"}]
-CREATED = {"job_id": JOB_ID, "team_id": "acme", "status": "pending", "created_at": "2026-01-01T00:00:00Z"}
-ANSWER = {
-    "call_id": OTHER_JOB_ID,
-    "response": {"content": "Hi", "role": "assistant", "finish_reason": "stop", "tool_calls": None},
-    "metadata": {"tokens_used": 3, "latency_ms": 1, "model": "default", "model_group": "default"},
-    "id": "chatcmpl-1",
-    "object": "chat.completion",
-    "created": 1700000000,
-    "model": "default",
-    "choices": [
-        {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"},
-    ],
-    "usage": {"prompt_tokens": 2, "completion_tokens": 1, "total_tokens": 3},
-}
-COMPLETED = {
-    "job_id": JOB_ID,
-    "status": "completed",
-    "completed_at": "2026-01-01T00:00:01Z",
-    "costs": {"total_calls": 2, "credits_remaining": 95, "credit_applied": True},
-    "calls": [],
-    "credits_remaining": 95,
-    "total_calls": 2,
-}
-
-
-class Person(BaseModel):
-    name: str
-    age: int
-
-
-class Server:
-    """Answers from a table of path endings and keeps the requests."""
-
-    def __init__(self, **answers: Any) -> None:
-        self.requests: list[httpx.Request] = []
-        self.answers: dict[str, Any] = {
-            "create": CREATED,
-            "llm-call": ANSWER,
-            "complete": COMPLETED,
-            **{name.replace("_", "-"): answer for name, answer in answers.items()},
-        }
-
-    def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        answer = self.answers[request.url.path.rsplit("/", 1)[1]]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
-
-    @property
-    def body(self) -> dict[str, Any]:
-        body: dict[str, Any] = json.loads(self.requests[-1].content)
-        return body
-
-    def client(self) -> SaaSLLMClient:
-        return SaaSLLMClient("http://api.test", "acme", "sk-1", transport=httpx.MockTransport(self))
-
-    def run(self, use: Callable[[SaaSLLMClient], Awaitable[T]]) -> T:
-        """Run `use` with a client of this server."""
-
-        async def session() -> T:
-            async with self.client() as client:
-                return await use(client)
-
-        return asyncio.run(session())
-
-
-class Blocks(httpx.AsyncByteStream):
-    """A response body that arrives in exactly these reads."""
-
-    def __init__(self, blocks: Iterable[bytes]) -> None:
-        self.blocks = list(blocks)
-        self.is_closed = False
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for block in self.blocks:
-            yield block
-
-    async def aclose(self) -> None:
-        self.is_closed = True
-
-
-def streamed(*blocks: bytes) -> httpx.Response:
-    return httpx.Response(200, headers={"Content-Type": "text/event-stream"}, stream=Blocks(blocks))
-
-
-def chunk(content: str | None = None, **more: Any) -> bytes:
-    delta = {} if content is None else {"content": content}
-    body = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1700000000,
-        "model": "default",
-        "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
-        **more,
-    }
-    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
-
-
-DONE = b"data: [DONE]\n\n"
+from tests.examples.fake_api import (
+    ANSWER,
+    COMPLETED,
+    DONE,
+    HELLO,
+    JOB_ID,
+    OTHER_JOB_ID,
+    Blocks,
+    Person,
+    Server,
+    chunk,
+    streamed,
+)
 
 
 async def texts(client: SaaSLLMClient) -> list[str]:
@@ -581,7 +488,7 @@ def test_every_method_raises_what_the_server_refuses(
 
     async def session() -> None:
         transport = httpx.MockTransport(refuse)
-        async with SaaSLLMClient("http://api.test", "acme", "sk-1", transport=transport) as client:
+        async with SaaSLLMClient("http://api.test", "acme", "sk-1", max_retries=0, transport=transport) as client:
             await use(client)
 
     with pytest.raises(InsufficientCredits, match="Team has 0 credits"):
@@ -690,7 +597,11 @@ def test_the_documented_name_of_a_chunk_is_the_same_class() -> None:
 
 PERSON_FORMAT = {
     "type": "json_schema",
-    "json_schema": {"name": "Person", "schema": Person.model_json_schema(), "strict": True},
+    "json_schema": {
+        "name": "Person",
+        "schema": {**Person.model_json_schema(), "additionalProperties": False},
+        "strict": True,
+    },
 }
 
 
