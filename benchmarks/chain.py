@@ -149,13 +149,12 @@ def run_chain(meter: Meter, secret: str, team_id: str) -> None:
     with meter.step("publish"):
         dispatch.publish([submitted.call_id])
     with meter.step("claim"):
-        claimed = execution.claim(str(submitted.call_id))
-    assert claimed is not None
+        (claimed,) = execution._claim_together([str(submitted.call_id)])
     with meter.step("ask the provider"):
         outcome = execution._ask(claimed)
     assert outcome.state == Call.State.SUCCEEDED, outcome
     with meter.step("settle"):
-        assert lifecycle.end_call(job.pk, submitted.call_id, outcome, claim=claimed.call.claim)
+        assert lifecycle.end_calls([lifecycle.End(claimed.call, outcome)]) == [True]
     with meter.step("reply"):
         replies.send(_ELSEWHERE, submitted.call_id)
     with meter.step("wait, answer"):

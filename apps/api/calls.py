@@ -22,6 +22,7 @@ from apps.jobs import replies, services, waiting
 from apps.jobs.models import Call
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+TOOLS = ("function", "custom")
 # What is passed on to the model, in OpenAI's names.
 PARAMETERS = (
     "temperature",
@@ -66,6 +67,19 @@ class CallInput(Input):
                 raise ValueError(f"messages[{index}].role must be one of: {', '.join(ROLES)}")
             if not isinstance(message.get("content"), str | list | None):
                 raise ValueError(f"messages[{index}].content must be text, a list of parts, or null")
+            for part in content if isinstance(content := message.get("content"), list) else []:
+                if isinstance(part, dict) and "file_id" in (part.get("file") or {}):
+                    # It names a file in the provider's account, which may be another customer's.
+                    raise ValueError(f"messages[{index}]: a file must come in the request itself, as file_data")
+        return value
+
+    @field_validator("tools")
+    @classmethod
+    def _are_the_caller_s(cls, value: list[JSONObject] | None) -> list[JSONObject] | None:
+        # Any other kind is run by the provider (search, code, MCP), at prices that nobody agreed on.
+        for index, tool in enumerate(value or []):
+            if tool.get("type") not in TOOLS:
+                raise ValueError(f"tools[{index}].type must be one of: {', '.join(TOOLS)}")
         return value
 
     def wanted(self) -> str | None:

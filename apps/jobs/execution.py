@@ -24,6 +24,7 @@ from apps.core.ids import parse_uuid
 from apps.credits.pricing import token_cost_nanousd
 from apps.jobs import bounds, candidates, crew, leases, lifecycle, replies, statements
 from apps.jobs.candidates import Candidate
+from apps.jobs.gateway import schemas
 from apps.jobs.gateway.interface import (
     Completion,
     CompletionRequest,
@@ -298,6 +299,8 @@ def _request(claimed: Claimed) -> CompletionRequest:
     body: dict[str, Any] = orjson.loads(call.payload.request)
     if call.max_output_tokens and not (body.get("max_tokens") or body.get("max_completion_tokens")):
         body["max_tokens"] = call.max_output_tokens
+    if "response_format" in body:
+        body["response_format"] = schemas.normalised(body["response_format"])
     return CompletionRequest(
         call_id=str(call.pk),
         attempt_id=str(claimed.attempt_id),

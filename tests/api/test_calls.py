@@ -363,3 +363,29 @@ def test_key_bound_to_models_may_use_no_other(acme, operator, worker):
 
     assert ask(caller, job_id).json()["model"] == "chat-fast"
     assert ask(caller, job_id, model="chat-smart").status_code == 403
+
+
+def test_tool_that_the_provider_would_run_is_refused(team_key, no_worker):
+    job_id = opened_job(team_key)
+
+    answer = ask(team_key, job_id, tools=[{"type": "web_search"}])
+
+    assert answer.status_code == 422
+    assert "tools[0].type must be one of: function, custom" in str(answer.json())
+
+
+def test_file_of_the_provider_s_account_is_refused(team_key, no_worker):
+    job_id = opened_job(team_key)
+    messages = [{"role": "user", "content": [{"type": "file", "file": {"file_id": "file-of-somebody"}}]}]
+
+    answer = ask(team_key, job_id, messages=messages)
+
+    assert answer.status_code == 422
+    assert "as file_data" in str(answer.json())
+
+
+@pytest.mark.parametrize("content", [[{"type": "file"}], [{"type": "file", "file": None}], ["text"]])
+def test_malformed_part_is_no_accident(team_key, worker, content):
+    answer = ask(team_key, opened_job(team_key), messages=[{"role": "user", "content": content}])
+
+    assert answer.status_code in (200, 400, 422)
