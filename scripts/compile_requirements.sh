@@ -1,6 +1,7 @@
 #!/bin/sh
-# Compiles pyproject.toml into two hashed lists: requirements.txt (a clone: runtime, tests, linters) and
-# requirements-runtime.txt (the image: runtime alone, the same versions). Needs uv; UV=path names another one.
+# Compiles pyproject.toml into three hashed lists: requirements.txt (a clone: runtime, tests, linters),
+# requirements-runtime.txt (the image: runtime alone, the same versions) and requirements-litellm.txt (runtime and
+# LiteLLM's SDK). Needs uv; UV=path names another one.
 #
 #   scripts/compile_requirements.sh              keep the versions that stand there, add what is missing
 #   scripts/compile_requirements.sh --upgrade    take newer ones (any option of `uv pip compile` is passed on)
@@ -13,7 +14,7 @@ if [ "${1:-}" = "--check" ]; then
     shift
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
-    cp requirements.txt requirements-runtime.txt "$folder"
+    cp requirements.txt requirements-runtime.txt requirements-litellm.txt "$folder"
 fi
 
 # One file for every Python from 3.11 on, and no address of a package registry in it.
@@ -25,9 +26,12 @@ compile pyproject.toml --group test --group dev --output-file "$folder/requireme
 # Started from the full list, so that what is shipped is what was tested.
 cp "$folder/requirements.txt" "$folder/requirements-runtime.txt"
 compile pyproject.toml --output-file "$folder/requirements-runtime.txt"
+# What both have is the image's. Without annotations, since those would name this folder.
+compile pyproject.toml --extra litellm --constraint "$folder/requirements-runtime.txt" --no-annotate \
+    --output-file "$folder/requirements-litellm.txt" "$@"
 
 if [ "$folder" != . ]; then
-    for file in requirements.txt requirements-runtime.txt; do
+    for file in requirements.txt requirements-runtime.txt requirements-litellm.txt; do
         diff -u "$file" "$folder/$file" || { echo "$file does not fit pyproject.toml: compile it again." >&2; exit 1; }
     done
 fi

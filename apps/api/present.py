@@ -12,6 +12,7 @@ from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits import pricing
 from apps.credits.billing import Balance, Plan, Posting
 from apps.jobs.models import Call, Job
+from apps.jobs.streaming.chunks import usage
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 from apps.virtual_keys.models import VirtualKey
@@ -95,20 +96,13 @@ def completion(found: Job, calls: list[Call], balance: Balance, *, show_costs: b
     }
 
 
-def usage(call: Call) -> dict[str, int]:
-    """A call's tokens, as OpenAI names them."""
-    return {
-        "prompt_tokens": call.prompt_tokens,
-        "completion_tokens": call.completion_tokens,
-        "total_tokens": call.total_tokens,
-    }
-
-
 def answer(call: Call) -> dict[str, Any]:
     """A succeeded call: the short form (`response`, `metadata`) and an OpenAI completion, beside each other.
 
     When its payload is past retention, the metadata stands with `content_expired`.
     """
+    if call.kind == Call.Kind.EMBEDDING:
+        return _embeddings(call)
     payload = getattr(call, "payload", None)
     stored: dict[str, Any] = orjson.loads(payload.response) if payload is not None and payload.response else {}
     choices = stored.get("choices") or []
@@ -135,6 +129,27 @@ def answer(call: Call) -> dict[str, Any]:
         "created": stored.get("created") or _timestamp(call.created_at),
         "model": call.model_group_used,
         "choices": choices,
+        "usage": usage(call),
+    }
+    if not stored:
+        body["content_expired"] = True
+    return body
+
+
+def _embeddings(call: Call) -> dict[str, Any]:
+    """A succeeded call for embeddings, in OpenAI's shape."""
+    payload = getattr(call, "payload", None)
+    stored: dict[str, Any] = orjson.loads(payload.response) if payload is not None and payload.response else {}
+    body: dict[str, Any] = {
+        "call_id": str(call.pk),
+        "job_id": str(call.job_id),
+        "status": call.state,
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(stored.get("embeddings") or [])
+        ],
+        "model": call.model_group_used,
         "usage": usage(call),
     }
     if not stored:

@@ -14,24 +14,13 @@ from apps.api.parsing import parse
 from apps.credits import billing
 from apps.jobs import services, waiting
 from apps.jobs.models import Call
-from apps.jobs.streaming.body import Body, event, opened
+from apps.jobs.streaming.body import Body, opened
+from apps.jobs.streaming.chunks import ChunkWriter, event, usage
 from apps.jobs.streaming.reading import End
 
 
-class Writer:
+class Writer(ChunkWriter):
     """OpenAI's chunks; an error is a text."""
-
-    def __init__(self, call: Call) -> None:
-        self._head = {
-            "id": f"chatcmpl-{call.pk.hex}",
-            "object": "chat.completion.chunk",
-            "created": int(call.created_at.timestamp()),
-            # The name that was asked for: never the provider's.
-            "model": call.model_group_used,
-        }
-
-    def delta(self, choices: list[dict[str, Any]]) -> bytes:
-        return event(self._head | {"choices": choices})
 
     def end(self, end: End) -> Iterator[bytes]:
         call = end.call
@@ -41,7 +30,7 @@ class Writer:
             url = f"/api/jobs/{call.job_id}/calls/{call.pk}"
             yield self.error(f"The stream was interrupted. The whole answer is at {url}.")
         else:
-            yield event(self._head | {"choices": end.choices, "usage": present.usage(call)} | self.more(call))
+            yield event(self.head | {"choices": end.choices, "usage": usage(call)} | self.more(call))
 
     def more(self, call: Call) -> dict[str, Any]:
         """What the last chunk says beside OpenAI's keys."""

@@ -24,6 +24,8 @@ def require_within_limits(model: ResolvedModel, body: dict[str, Any]) -> None:
     Raises: InvalidField for too many output or input tokens or answers, and for images, audio, tools or a JSON schema
     that it does not take.
     """
+    if "input" in body and model.supports_embeddings is False:
+        raise _refusal(f"'{model.asked}' makes no embeddings. Ask for another model.", "model")
     most = model.max_output_tokens
     for name in _CAPS:
         if most is not None and (body.get(name) or 0) > most:

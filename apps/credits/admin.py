@@ -295,14 +295,14 @@ class BillingSettingsAdmin(AuditedAdmin):
     """A team's billing choices that are not prices."""
 
     audit_kind = "billing"
-    audit_fields = ("show_costs",)
-    list_display = ("team", "show_costs")
-    list_filter = ("show_costs",)
+    audit_fields = ("show_costs", "cancels_left_streams")
+    list_display = ("team", "show_costs", "cancels_left_streams")
+    list_filter = ("show_costs", "cancels_left_streams")
     list_select_related = ("team",)
     search_fields = ("team__team_id",)
     autocomplete_fields = ("team",)
     ordering = ("team__team_id",)
-    fields = ("team", "show_costs")
+    fields = ("team", "show_costs", "cancels_left_streams")
 
     def audit_id(self, obj: BillingSettings) -> str:
         return obj.team.team_id

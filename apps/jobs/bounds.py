@@ -15,7 +15,7 @@ from apps.credits.pricing import token_cost_nanousd
 # Beside the bytes: the frame of a message, and what an image or audio part costs that is named by URL.
 TOKENS_PER_MESSAGE = 8
 TOKENS_PER_MEDIA_PART = 4096
-_COUNTED = ("messages", "tools", "response_format", "functions")
+_COUNTED = ("messages", "tools", "response_format", "functions", "input")
 _MEDIA = ("image_url", "input_audio", "input_image", "file")
 
 
@@ -37,6 +37,10 @@ def of_call(body: dict[str, Any], model: ResolvedModel) -> Bound:
     messages = body.get("messages") or []
     size = sum(len(orjson.dumps(body[name])) for name in _COUNTED if body.get(name))
     input_tokens = size + TOKENS_PER_MESSAGE * len(messages) + TOKENS_PER_MEDIA_PART * _media_parts(messages)
+    if "input" in body:
+        # Embeddings have no output.
+        nanousd = max(_cost_nanousd(candidate, input_tokens, 0) for candidate in model.candidates)
+        return Bound(input_tokens, 0, 0, nanousd)
     cap = (
         # Of two caps the provider may obey either.
         max(body.get("max_tokens") or 0, body.get("max_completion_tokens") or 0)

@@ -24,7 +24,14 @@ from apps.core.ids import parse_uuid
 from apps.credits.pricing import token_cost_nanousd
 from apps.jobs import bounds, candidates, crew, leases, lifecycle, replies, statements
 from apps.jobs.candidates import Candidate
-from apps.jobs.gateway.interface import Completion, CompletionRequest, Gateway, GatewayError
+from apps.jobs.gateway.interface import (
+    Completion,
+    CompletionRequest,
+    EmbeddingRequest,
+    Embeddings,
+    Gateway,
+    GatewayError,
+)
 from apps.jobs.gateway.routes import gateway_for
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call
@@ -207,6 +214,9 @@ def _try(claimed: Claimed, model: Candidate) -> Outcome:
     call, started = claimed.call, time.monotonic()
     gateway = gateway_for(call.route)
     timeout_s = min(model.timeout_s or settings.GATEWAY_TIMEOUT_S, claimed.seconds_left)
+    if call.kind == Call.Kind.EMBEDDING:
+        embeddings = gateway.embed(_embedding_request(claimed), timeout_s=timeout_s)
+        return _embedded(call, embeddings, latency_ms=_ms_since(started))
     if call.is_streamed:
         return _ask_for_stream(claimed, gateway, timeout_s=timeout_s)
     completion = gateway.complete(_request(claimed), timeout_s=timeout_s)
@@ -295,6 +305,33 @@ def _request(claimed: Claimed) -> CompletionRequest:
         provider_model=call.provider_model,
         body=body,
     )
+
+
+def _embedding_request(claimed: Claimed) -> EmbeddingRequest:
+    call = claimed.call
+    body: dict[str, Any] = orjson.loads(call.payload.request)
+    return EmbeddingRequest(
+        call_id=str(call.pk),
+        attempt_id=str(claimed.attempt_id),
+        team_id=call.team.team_id,
+        provider_model=call.provider_model,
+        input=body.pop("input"),
+        options=body,
+    )
+
+
+def _embedded(call: Call, embeddings: Embeddings, *, latency_ms: int) -> Outcome:
+    completion = Completion(
+        provider_id="",
+        created=0,
+        resolved_model=embeddings.resolved_model,
+        choices=[],
+        usage=embeddings.usage,
+        raw_usage=embeddings.raw_usage,
+        cost_nanousd=embeddings.cost_nanousd,
+    )
+    answer = orjson.dumps({"embeddings": embeddings.vectors}).decode()
+    return _succeeded(call, completion, answer, answer_bytes=0, latency_ms=latency_ms)
 
 
 def _ms_since(started: float) -> int:
@@ -399,7 +436,11 @@ def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:
             "choices": completion.choices,
         }
     ).decode()
-    prompt, output, is_estimated = _usage(call, completion, answer_bytes=len(answer.encode()))
+    return _succeeded(call, completion, answer, answer_bytes=len(answer.encode()), latency_ms=latency_ms)
+
+
+def _succeeded(call: Call, completion: Completion, answer: str, *, answer_bytes: int, latency_ms: int) -> Outcome:
+    prompt, output, is_estimated = _usage(call, completion, answer_bytes=answer_bytes)
     cost = _cost(call, prompt, output)
     if call.input_nanousd_per_mtok is None and completion.cost_nanousd is not None:
         # A price of our own wins; what the backend reports is used where there is none.

@@ -549,6 +549,7 @@ _SHOWN_OF_CALL = (
     "id",
     "job_id",
     "team_id",
+    "kind",
     "state",
     "model_group_used",
     "prompt_tokens",

@@ -5,15 +5,18 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from apps.core import bodies, crypto, idempotency
 from apps.core.money import exact_credits
 from apps.credits import billing
 from apps.jobs import replies, retries, services, waiting
 from apps.jobs.models import Call
+from apps.jobs.streaming.body import opened
 from apps.openai_compat import errors
 from apps.openai_compat.errors import InvalidParameter
-from apps.openai_compat.parameters import Parameters
+from apps.openai_compat.parameters import Base, Parameters
+from apps.openai_compat.streams import ChatWriter, response
 from apps.openai_compat.views import KeyView, json_response
 
 JOB_TYPE_MAX_LENGTH = 100
@@ -29,7 +32,7 @@ class Where:
     metadata: dict[str, Any]
 
 
-def where(request: HttpRequest, parameters: Parameters, *, job_type: str) -> Where:
+def where(request: HttpRequest, parameters: Base, *, job_type: str) -> Where:
     """What headers say of the job, else `metadata`, else `job_type`. Raises: InvalidParameter."""
     metadata = dict(parameters.metadata or {})
     said = {
@@ -51,13 +54,23 @@ def _told(request: HttpRequest, header: str, other: object, param: str) -> str:
 class CallView(KeyView):
     """Admits a call and waits for it, within the places this process has for waiting callers."""
 
+    writer: type[ChatWriter] = ChatWriter
+
     def answer(
-        self, request: HttpRequest, parameters: Parameters, body: dict[str, Any], *, job_type: str, user: str = ""
-    ) -> HttpResponse:
-        """The call's answer by `present`, once there is one. Its failure is answered here too.
+        self,
+        request: HttpRequest,
+        parameters: Base,
+        body: dict[str, Any],
+        *,
+        job_type: str,
+        user: str = "",
+        kind: Call.Kind = Call.Kind.CHAT,
+    ) -> HttpResponseBase:
+        """The call's answer by `present`, once there is one, or its stream. Its failure is answered here too.
 
         Raises: CallStillRunning, and whatever refuses the call.
         """
+        streams = isinstance(parameters, Parameters) and bool(parameters.stream)
         wait_s = waiting.wanted_wait(request.META, default_s=settings.CALL_WAIT_MAX_S)
         place = where(request, parameters, job_type=job_type)
         # The path does not name the job here, so that the fingerprint has to.
@@ -73,15 +86,28 @@ class CallView(KeyView):
             fingerprint=retries.fingerprint(self.principal.key_id.encode(), covered.encode()),
             model=parameters.model or None,
             call_metadata=place.metadata if place.job_id else None,
+            kind=kind,
+            is_streamed=streams,
         )
-        with replies.mailbox().place():
+
+        def submit(reply_to: str) -> services.Submitted:
             submitted = None
             if idempotent is None and _is_retry(request):
-                submitted = retries.attach(
-                    self.principal.team, wanted.fingerprint, wait_s=wait_s, reply_to=replies.mailbox().name
+                submitted = retries.attach(self.principal.team, wanted.fingerprint, wait_s=wait_s, reply_to=reply_to)
+            return submitted or self._submit(wanted, place, user, wait_s, idempotent, reply_to=reply_to)
+
+        if streams and isinstance(parameters, Parameters):
+            includes_usage = parameters.includes_usage
+            return response(
+                opened(
+                    self.principal.team,
+                    submit=submit,
+                    writer_for=lambda call: self.writer(call, includes_usage=includes_usage),
+                    with_job=True,
                 )
-            if submitted is None:
-                submitted = self._submit(wanted, place, user, wait_s, idempotent)
+            )
+        with replies.mailbox().place():
+            submitted = submit(replies.mailbox().name)
             call = waiting.wait(self.principal.team, submitted, wait_s, with_job=True)
         if call.state != Call.State.SUCCEEDED:
             # Under its key a failed call stays failed.
@@ -99,8 +125,9 @@ class CallView(KeyView):
         user: str,
         wait_s: float,
         idempotent: idempotency.Request | None,
+        *,
+        reply_to: str,
     ) -> services.Submitted:
-        reply_to = replies.mailbox().name
         if place.job_id:
             return services.submit_call(
                 self.principal, wanted, job_id=place.job_id, wait_s=wait_s, reply_to=reply_to, idempotent=idempotent

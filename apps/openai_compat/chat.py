@@ -3,10 +3,12 @@
 from typing import Any
 
 import orjson
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from apps.core import bodies
 from apps.jobs.models import Call
+from apps.jobs.streaming.chunks import usage
 from apps.openai_compat.calls import CallView
 from apps.openai_compat.errors import AnswerExpired
 from apps.openai_compat.parameters import ChatParameters
@@ -15,7 +17,7 @@ from apps.openai_compat.parameters import ChatParameters
 class ChatCompletions(CallView):
     """POST /v1/chat/completions"""
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    def post(self, request: HttpRequest) -> HttpResponseBase:
         parameters = bodies.parse(ChatParameters, request)
         parameters.require_supported()
         user = parameters.user or parameters.safety_identifier or ""
@@ -40,14 +42,6 @@ def stored_answer(call: Call) -> dict[str, Any]:
         raise AnswerExpired(job_id=str(call.job_id), call_id=str(call.pk))
     stored: dict[str, Any] = orjson.loads(payload.response)
     return stored
-
-
-def usage(call: Call) -> dict[str, int]:
-    return {
-        "prompt_tokens": call.prompt_tokens,
-        "completion_tokens": call.completion_tokens,
-        "total_tokens": call.total_tokens,
-    }
 
 
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,24 @@
 
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
 from apps.core import bodies
 from apps.jobs.models import Call
+from apps.jobs.streaming.chunks import usage
 from apps.openai_compat.calls import CallView
-from apps.openai_compat.chat import stored_answer, usage
+from apps.openai_compat.chat import stored_answer
 from apps.openai_compat.parameters import CompletionParameters
+from apps.openai_compat.streams import CompletionWriter
 
 
 class Completions(CallView):
     """POST /v1/completions"""
 
-    def post(self, request: HttpRequest) -> HttpResponse:
+    writer = CompletionWriter
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
         parameters = bodies.parse(CompletionParameters, request)
         parameters.require_supported()
         return self.answer(request, parameters, parameters.body(), job_type="completions", user=parameters.user or "")

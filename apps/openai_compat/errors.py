@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from apps.catalog.errors import ModelGroupUnavailable, ModelNotAllowed, NoModelAvailable
 from apps.core import errors
@@ -90,7 +91,7 @@ _BAD_JSON = frozenset(("json_invalid", "json_depth", "content_type"))
 
 def refusal(error: DomainError, *, is_final: bool = False) -> HttpResponse:
     """A refusal, or a call's failure, as it goes over the wire. `is_final`: a repeat would only have it again."""
-    kind = next((KINDS[base] for base in type(error).__mro__ if base in KINDS), Kind(500, "server_error"))
+    kind = _kind(error)
     message, param, code = _described(error)
     is_final = is_final or kind.status not in _WORTH_A_RETRY or error.code in _FINAL_CODES
     response = _response(kind, message, param=param, code=kind.code or code, is_final=is_final)
@@ -100,6 +101,17 @@ def refusal(error: DomainError, *, is_final: bool = False) -> HttpResponse:
         response["WWW-Authenticate"] = "Bearer"
     name_call(response, error.details.get("job_id"), error.details.get("call_id"))
     return response
+
+
+def described(error: DomainError) -> dict[str, Any]:
+    """The same as the body alone, for an error in a stream."""
+    kind = _kind(error)
+    message, param, code = _described(error)
+    return {"error": {"message": message, "type": kind.type, "param": param, "code": kind.code or code}}
+
+
+def _kind(error: DomainError) -> Kind:
+    return next((KINDS[base] for base in type(error).__mro__ if base in KINDS), Kind(500, "server_error"))
 
 
 def too_large() -> HttpResponse:
@@ -116,7 +128,7 @@ def database_away(error: Exception) -> HttpResponse:
     return response
 
 
-def name_call(response: HttpResponse, job_id: object, call_id: object) -> None:
+def name_call(response: HttpResponseBase, job_id: object, call_id: object) -> None:
     """Name job and call in the headers, as far as there are any."""
     for name, value in (("job-id", job_id), ("call-id", call_id)):
         if value:

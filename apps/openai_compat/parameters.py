@@ -36,10 +36,16 @@ Text = Annotated[str, StringConstraints(max_length=255)]
 Word = Annotated[str, StringConstraints(max_length=32)]
 
 
-class Parameters(Input):
-    """What chat and legacy completions have in common."""
+class Base(Input):
+    """What every kind of call has."""
 
     model: Text | None = None
+    metadata: JSONObject | None = None
+
+
+class Parameters(Base):
+    """What chat and legacy completions have in common."""
+
     n: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -52,11 +58,15 @@ class Parameters(Input):
     user: Text | None = None
     stream: bool | None = None
     stream_options: JSONObject | None = None
-    metadata: JSONObject | None = None
 
     def passed_on(self, names: tuple[str, ...]) -> dict[str, Any]:
         """Those of these parameters that were given."""
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with a chunk of its usage."""
+        return bool((self.stream_options or {}).get("include_usage"))
 
     def require_supported(self) -> None:
         """Raises: InvalidParameter, UnsupportedParameter."""
@@ -64,7 +74,6 @@ class Parameters(Input):
             raise InvalidParameter("n", f"n may be {settings.CHOICES_PER_CALL_MAX} at most.")
         if self.stream_options is not None and not self.stream:
             raise InvalidParameter("stream_options", "stream_options is only allowed when stream is true.")
-        _require_whole_answer(self)
 
 
 class ChatParameters(Parameters):
@@ -146,12 +155,6 @@ class CompletionParameters(Parameters):
             raise UnsupportedParameter("logprobs", "logprobs is not supported here. Use /v1/chat/completions.")
         if self.best_of is not None and self.best_of > (self.n or 1):
             raise UnsupportedParameter("best_of", "best_of above n is not supported.")
-
-
-def _require_whole_answer(parameters: Parameters) -> None:
-    """Raises: UnsupportedParameter when the answer is to be streamed, which is not offered yet."""
-    if parameters.stream:
-        raise UnsupportedParameter("stream", "stream is not supported yet. Leave it out or send false.")
 
 
 def _require_message(where: str, message: JSONObject) -> None:

@@ -1,9 +1,10 @@
-"""requirements-runtime.txt, which the image installs, against pyproject.toml and requirements.txt."""
+"""What the image installs, without and with LiteLLM's SDK, against pyproject.toml and requirements.txt."""
 
 import re
 import tomllib
 from pathlib import Path
 
+from apps.jobs.gateway.litellm_sdk import MALICIOUS
 from tests.deployment.image import ROOT
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(?P<rest>.*)$")
@@ -42,6 +43,16 @@ def test_the_image_gets_what_the_project_needs_and_no_tools() -> None:
     assert not tools & shipped
 
 
+def test_the_sdk_comes_beside_the_same_versions_and_is_pinned_itself() -> None:
+    shipped, with_sdk = pins(ROOT / "requirements-runtime.txt"), pins(ROOT / "requirements-litellm.txt")
+    assert shipped.items() <= with_sdk.items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    version = with_sdk["litellm"][0]
+    assert project["project"]["optional-dependencies"]["litellm"] == [f"litellm[mcp]=={version}"]
+    assert version not in MALICIOUS
+    assert all(hashes for _, hashes in with_sdk.values())
+
+
 def test_no_registry_is_named() -> None:
-    for name in ("requirements.txt", "requirements-runtime.txt"):
+    for name in ("requirements.txt", "requirements-runtime.txt", "requirements-litellm.txt"):
         assert "://" not in (ROOT / name).read_text(), name

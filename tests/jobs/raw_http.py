@@ -1,6 +1,7 @@
 """A server that sends exactly the bytes a test gives it, also what no decent HTTP library can be made to say."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -39,7 +40,7 @@ def sending(data: bytes) -> Reply:
 
 
 @contextmanager
-def serving(reply: Reply) -> Iterator[RawServer]:
+def serving(reply: Reply, *, tls: ssl.SSLContext | None = None) -> Iterator[RawServer]:
     """Answer each request with `reply`, which may wait on the event that is set when the test is over."""
     over = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -56,6 +57,9 @@ def serving(reply: Reply) -> Iterator[RawServer]:
 
     def serve(connection: socket.socket) -> None:
         with suppress(OSError):
+            if tls is not None:
+                connection = tls.wrap_socket(connection, server_side=True)
+                open_connections.append(connection)
             stream = connection.makefile("rb")
             while head := _head(stream):
                 length = next(

@@ -279,10 +279,12 @@ def test_what_names_the_provider_is_dropped():
 
 def test_tool_calls_come_through_intact():
     head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "lookup", "arguments": ""}}
-    fragments = [{"index": 0, "function": {"arguments": part}} for part in ('{"que', 'ry": 1}')]
+    fragments: list[Any] = [{"index": 0, "function": {"arguments": part}} for part in ('{"que', 'ry": 1}')]
     chunks = streamed(
         event({"role": "assistant", "content": None, "tool_calls": [head]}),
-        *[event({"tool_calls": [fragment]}) for fragment in fragments],
+        event({"tool_calls": [fragments[0]]}),
+        # LiteLLM's SDK fills a fragment up with nulls.
+        event({"tool_calls": [{**fragments[1], "id": None, "function": {**fragments[1]["function"], "name": None}}]}),
         event({}, "odd"),
         DONE,
     )
@@ -304,6 +306,21 @@ def test_several_choices_each_begin_and_end():
         (1, "assistant"),
     ]
     assert finishes(chunks) == ["length", "stop"]
+
+
+def test_answer_is_not_whole_before_its_last_choice_came():
+    def reply(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(HEAD + piece(event({"content": "x"}, "stop")) + b"500\r\ndata: ")
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with serving(reply) as server, pytest.raises(GatewayError) as caught:
+        list(opened(server.url, n=2))
+    assert caught.value.code == "provider_unavailable"
+
+
+def test_fewer_choices_than_asked_for_are_taken_at_an_orderly_end():
+    with serving(streaming(HONEST)) as server:
+        assert finishes(list(opened(server.url, n=2))) == ["stop"]
 
 
 def test_zeros_filled_in_for_missing_usage_are_not_believed():

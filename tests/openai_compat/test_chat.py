@@ -311,7 +311,6 @@ def part(**fields) -> dict:
         ({"web_search_options": {}}, "web_search_options", "unsupported_parameter"),
         ({"store": True}, "store", "unsupported_parameter"),
         ({"service_tier": "priority"}, "service_tier", "invalid_value"),
-        ({"stream": True}, "stream", "unsupported_parameter"),
         ({"stream_options": {"include_usage": True}}, "stream_options", "invalid_value"),
     ],
 )

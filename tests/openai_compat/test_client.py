@@ -159,7 +159,7 @@ def test_models_are_listed_and_retrieved(client, provider):
     ("kind", "more", "code"),
     [
         (openai.BadRequestError, {"temperature": 5}, "invalid_value"),
-        (openai.BadRequestError, {"stream": True}, "unsupported_parameter"),
+        (openai.BadRequestError, {"store": True}, "unsupported_parameter"),
         (openai.NotFoundError, {"model": "gpt-9"}, "model_not_found"),
         (openai.NotFoundError, {"extra_headers": {"X-Job-Id": "nothing"}}, "job_not_found"),
     ],
@@ -250,3 +250,145 @@ def test_slow_call_is_answered_by_the_retry_that_joins_it(client, acme, no_worke
 
     assert answer.choices[0].message.content.startswith("Python is")
     assert (Call.objects.count(), left(acme)) == (1, 99)
+
+
+# --- Streams and embeddings, of the demo provider -----------------------------------------------------------
+
+
+def test_client_is_streamed_to(client, acme, worker):
+    chunks = list(client.chat.completions.create(model="chat-default", messages=MESSAGES, stream=True))
+
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text.startswith("Python is")
+    assert len(chunks) > 3
+    assert {chunk.model for chunk in chunks} == {"chat-default"}
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert all(chunk.usage is None for chunk in chunks)
+    account = chunks[-1].model_extra["saasllm"]
+    assert (account["credits_charged"], account["credits_remaining"]) == ("1", "99")
+    assert left(acme) == 99
+
+
+def test_client_is_told_the_usage_of_a_stream_when_it_asks(client, worker):
+    options = {"include_usage": True}
+    with client.chat.completions.create(
+        model="chat-default", messages=MESSAGES, stream=True, stream_options=options
+    ) as stream:
+        chunks = list(stream)
+
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.total_tokens == Call.objects.get().total_tokens > 0
+    assert chunks[-2].choices[0].finish_reason == "stop"
+
+
+def test_asynchronous_client_is_streamed_to(acme, url, worker):
+    async def ask() -> str:
+        async with openai.AsyncOpenAI(base_url=url, api_key=acme.secret) as client:
+            stream = await client.chat.completions.create(model="chat-default", messages=MESSAGES, stream=True)
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+
+    assert asyncio.run(ask()).startswith("Python is")
+
+
+def test_stream_is_gathered_by_the_client_s_own_helper(client, worker):
+    with client.chat.completions.stream(model="chat-default", messages=MESSAGES) as stream:
+        completion = stream.get_final_completion()
+
+    assert completion.choices[0].message.content.startswith("Python is")
+    assert completion.choices[0].finish_reason == "stop"
+
+
+def test_stream_that_breaks_off_is_the_client_s_error(client, worker, monkeypatch):
+    from apps.jobs.gateway import failures
+    from apps.jobs.gateway.interface import Chunk
+
+    class Breaking:
+        def stream(self, request: Any, *, timeout_s: float) -> Any:
+            yield Chunk([{"index": 0, "delta": {"content": "Some"}, "finish_reason": None}])
+            raise failures.broken_off()
+
+    monkeypatch.setattr(execution, "gateway_for", lambda _: Breaking())
+    stream = client.chat.completions.create(model="chat-default", messages=MESSAGES, stream=True)
+
+    assert next(stream).choices[0].delta.content == "Some"
+    with pytest.raises(openai.APIError, match="the model backend broke off"):
+        next(stream)
+
+
+def test_failure_before_a_stream_begins_has_its_status(client, worker, monkeypatch):
+    from apps.jobs.gateway import failures
+
+    class Failing:
+        def stream(self, request: Any, *, timeout_s: float) -> Any:
+            raise failures.by_status(429, "", retry_after_s=1)
+
+    monkeypatch.setattr(execution, "gateway_for", lambda _: Failing())
+
+    with pytest.raises(openai.RateLimitError):
+        client.with_options(max_retries=0).chat.completions.create(
+            model="chat-default", messages=MESSAGES, stream=True
+        )
+
+
+def test_legacy_completion_is_streamed(client, worker):
+    chunks = list(client.completions.create(model="chat-default", prompt="What is Python?", stream=True))
+
+    assert "".join(chunk.choices[0].text for chunk in chunks).startswith("Python is")
+    assert chunks[-1].choices[0].finish_reason == "stop"
+    assert {chunk.object for chunk in chunks} == {"text_completion"}
+
+
+def test_client_parses_a_schema_and_calls_a_tool(client, worker):
+    parsed = client.chat.completions.parse(model="chat-default", messages=MESSAGES, response_format=City)
+    assert isinstance(parsed.choices[0].message.parsed, City)
+    tool = {
+        "type": "function",
+        "function": {
+            "name": "population",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        },
+    }
+
+    answer = client.chat.completions.create(
+        model="chat-default", messages=MESSAGES, tools=[tool], tool_choice="required"
+    )
+
+    (call,) = answer.choices[0].message.tool_calls
+    assert call.function.name == "population"
+    assert "city" in call.function.arguments
+
+
+def test_client_is_given_embeddings_whatever_their_encoding(client, acme, worker):
+    # The client asks for base64 by itself, and unpacks it.
+    packed = client.embeddings.create(model="chat-default", input=["one", "two"])
+    plain = client.embeddings.create(model="chat-default", input="one", encoding_format="float", dimensions=8)
+
+    assert [each.index for each in packed.data] == [0, 1]
+    assert len(packed.data[0].embedding) == 256
+    assert sum(value * value for value in packed.data[0].embedding) == pytest.approx(1, abs=1e-3)
+    assert len(plain.data[0].embedding) == 8
+    assert packed.usage.total_tokens == packed.usage.prompt_tokens > 0
+    assert packed.model == "chat-default"
+    assert left(acme) == 98
+    assert {call.kind for call in Call.objects.all()} == {"embedding"}
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [([], "input"), ("", "input"), (["a", ""], "input[1]"), ([[]], "input[0]"), (["a"] * 2049, "input")],
+    ids=["no entry", "empty text", "one empty", "no token", "too many"],
+)
+def test_embedding_of_nothing_is_refused_before_anything_is_held(client, worker, given, param):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(model="chat-default", input=given)
+
+    assert refused.value.param == param
+    assert Call.objects.count() == 0
+
+
+def test_model_that_makes_no_embeddings_is_refused(client, acme, worker):
+    make.alias("talker", is_open=True, supports_embeddings=False)
+
+    with pytest.raises(openai.BadRequestError, match="makes no embeddings"):
+        client.embeddings.create(model="talker", input="one")

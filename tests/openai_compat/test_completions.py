@@ -42,7 +42,6 @@ def test_it_is_a_job_of_its_own(team_key, provider):
         ({"suffix": "end"}, "suffix"),
         ({"logprobs": 3}, "logprobs"),
         ({"best_of": 2}, "best_of"),
-        ({"stream": True}, "stream"),
         ({"n": 9}, "n"),
     ],
 )

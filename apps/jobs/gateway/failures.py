@@ -7,8 +7,14 @@ import orjson
 
 from apps.jobs.gateway.interface import GatewayError
 
-# How a LiteLLM proxy spells a wrong key or an unknown model with status 400 or 500 (seen with 1.106.2).
-_OUR_FAULT = ("no_db_connection", "no connected db", "invalid model name", "no api key passed in")
+# How LiteLLM spells a wrong key or an unknown model with status 400 or 500 (seen with 1.106.2).
+_OUR_FAULT = (
+    "no_db_connection",
+    "no connected db",
+    "invalid model name",
+    "no api key passed in",
+    "llm provider not provided",
+)
 _CONTENT_FILTER = ("content_filter", "contentpolicy", "content management policy")
 _TOO_LONG = ("context_length_exceeded", "contextwindowexceeded", "maximum context length", "context window")
 _DEFAULT_RETRY_S = 5

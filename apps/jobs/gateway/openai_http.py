@@ -37,6 +37,7 @@ _USAGE_WAIT_S = 5.0
 # How long the end of a stream is awaited after `[DONE]`, to keep the connection for the next call.
 _END_WAIT_S = 0.05
 _TEMPLATES_MAX = 64
+_BEFORE_SENDING = ("NewConnectionError", "NameResolutionError", "SSLCertVerificationError")
 
 _local = threading.local()
 
@@ -78,7 +79,9 @@ def stream(
             cost = response.headers.get(_COST_HEADER) if has_cost else None
             yield from chunks_of(parse_completion(answer, cost=cost), split=lambda text: [text] if text else [])
             return
-        yield from _chunks(chain([start], pieces), ChunkReader(has_cost=has_cost), deadline)
+        wanted = request.body.get("n")
+        reader = ChunkReader(choices=wanted if isinstance(wanted, int) else 1, has_cost=has_cost)
+        yield from _chunks(chain([start], pieces), reader, deadline)
 
 
 def embed(target: Target, request: EmbeddingRequest, *, timeout_s: float, has_cost: bool = False) -> Embeddings:
@@ -113,11 +116,11 @@ def _chunks(pieces: Iterator[bytes], reader: ChunkReader, deadline: Deadline) ->
                     return
                 if (chunk := reader.read(data)) is not None:
                     yield chunk
-            if reader.is_whole:
+            if reader.has_all:
                 deadline.shorten(_USAGE_WAIT_S)
     except GatewayError:
         # What is missing of a whole answer is its usage at most, and that is estimated.
-        if not reader.is_whole:
+        if not reader.has_all:
             raise
         return
     if (rest := events.rest()) not in (b"", _DONE):
@@ -165,7 +168,7 @@ def _send(
         raise failures.timed_out() from None
     except requests.exceptions.ConnectionError as error:
         # requests tells a refused connection from a reset one only by the cause's text.
-        if "NewConnectionError" in repr(error) or "NameResolutionError" in repr(error):
+        if any(cause in repr(error) for cause in _BEFORE_SENDING):
             raise failures.unreachable() from None
         raise failures.broken_off() from None
     except requests.exceptions.InvalidURL:

@@ -37,6 +37,7 @@ _MESSAGE_FIELDS = frozenset(
         "reasoning", "reasoning_content", "thinking_blocks",
     ]
 )  # fmt: skip
+_PROVIDERS_OWN = "provider_specific_fields"
 # Above it a token count is nonsense, whatever was asked.
 _MAX_TOKENS = 1_000_000_000
 # Above it a reported cost of one call is nonsense.
@@ -88,7 +89,9 @@ def parse_completion(body: Any, *, cost: str | None = None) -> Completion:
 class ChunkReader:
     """Makes chunks of a stream's events, and knows whether the answer is whole."""
 
-    def __init__(self, *, has_cost: bool = False) -> None:
+    def __init__(self, *, choices: int = 1, has_cost: bool = False) -> None:
+        """`choices` is how many were asked for; with `has_cost` the stream's word on what it cost is taken."""
+        self._choices = choices
         self._has_cost = has_cost
         self._begun: set[int] = set()
         self._ended: set[int] = set()
@@ -97,8 +100,13 @@ class ChunkReader:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every choice that began has its finish reason, and there was one."""
+        """Whether every choice that began has its finish reason, and there was one: enough at an orderly end."""
         return bool(self._ended) and self._ended == self._begun
+
+    @property
+    def has_all(self) -> bool:
+        """Whether nothing but the usage can still come. Choices may be sent one after another."""
+        return self.is_whole and len(self._ended) >= self._choices
 
     def read(self, data: bytes) -> Chunk | None:
         """The chunk of an event's data; None when it says nothing. Raises: GatewayError."""
@@ -266,17 +274,18 @@ def _message(raw: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(content, str):
         kept["content"] = "".join(_text(part.get("text")) for part in _list(content) if isinstance(part, dict))
     if "tool_calls" in kept:
-        calls = [_without_provider(call) for call in _list(kept.pop("tool_calls")) if isinstance(call, dict)]
+        calls = [_call(call) for call in _list(kept.pop("tool_calls")) if isinstance(call, dict)]
         if calls:
             kept["tool_calls"] = calls
     return kept
 
 
-def _without_provider(call: dict[str, Any]) -> dict[str, Any]:
-    """A tool call without the provider's own fields, which LiteLLM puts there and into the function."""
-    kept = {name: value for name, value in call.items() if name != "provider_specific_fields"}
-    if isinstance(kept.get("function"), dict) and "provider_specific_fields" in kept["function"]:
-        kept["function"] = {n: value for n, value in kept["function"].items() if n != "provider_specific_fields"}
+def _call(raw: dict[str, Any]) -> dict[str, Any]:
+    """A tool call, or a fragment of one, as it is passed on: without the provider's own fields, which LiteLLM puts
+    there and into the function, and without nulls, which its SDK fills fragments up with."""
+    kept = {name: value for name, value in raw.items() if value is not None and name != _PROVIDERS_OWN}
+    if isinstance(function := kept.get("function"), dict):
+        kept["function"] = {n: value for n, value in function.items() if value is not None and n != _PROVIDERS_OWN}
     return kept
 
 

@@ -7,10 +7,12 @@ from apps.jobs.gateway import failures
 from apps.jobs.gateway.demo import DemoProvider
 from apps.jobs.gateway.interface import Gateway
 from apps.jobs.gateway.litellm_proxy import LiteLLMProxy
+from apps.jobs.gateway.litellm_sdk import LiteLLMSDK
 from apps.jobs.gateway.openai_compatible import OpenAICompatible
 
 _ROUTES: dict[str, Gateway] = {
     ModelAlias.Route.LITELLM: LiteLLMProxy(),
+    ModelAlias.Route.LITELLM_SDK: LiteLLMSDK(),
     ModelAlias.Route.OPENAI: OpenAICompatible(),
     ModelAlias.Route.DEMO: DemoProvider(),
 }
@@ -25,7 +27,7 @@ def gateway_for(route: str) -> Gateway:
 
 
 def _is_allowed(route: str) -> bool:
-    """Whether the route is configured. Those with a target on the request need nothing here."""
+    """Whether the route is configured. The others know for themselves, from the request or from what is installed."""
     if route == ModelAlias.Route.DEMO:
         return bool(settings.EMBEDDED)
     return route != ModelAlias.Route.LITELLM or bool(settings.LITELLM_BASE_URL)

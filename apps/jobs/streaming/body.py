@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import Any, Protocol
 
-import orjson
 from django.db import DatabaseError, InterfaceError
 
 from apps.core.db import patiently, release_connection
@@ -42,11 +41,6 @@ class Writer(Protocol):
     def error(self, message: str) -> bytes:
         """That the stream cannot go on."""
         ...
-
-
-def event(data: Any) -> bytes:
-    """One server-sent event."""
-    return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
 class Body:
