@@ -134,3 +134,22 @@ def test_errors_are_told_apart_by_their_code(client, live_server):
 
     with SyncSaaSLLMClient(live_server.url, "acme", "sk-wrong") as nobody, pytest.raises(AuthenticationError):
         nobody.create_job("query")
+
+
+def test_embeddings_join_the_job_and_are_charged_with_it(client, acme, transport):
+    transport.endings = ["embeddings"]
+
+    with client.job("index") as job:
+        one, two = client.embeddings(["a", "b"], dimensions=8).vectors
+        client.chat(messages=HELLO)
+
+    assert len(one) == len(two) == 8
+    assert one != two
+    assert job.completion.total_calls == Call.objects.count() == 2
+    assert left(acme) == 99
+
+
+def test_embeddings_outside_a_job_are_a_job_of_their_own(client, acme):
+    assert len(client.embeddings("a").vectors) == 1
+
+    assert left(acme) == 99
