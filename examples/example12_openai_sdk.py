@@ -40,6 +40,19 @@ def main() -> None:
     last = client.chat.completions.create(model=model, messages=messages, tools=[WEATHER])
     print(f"With the tool: {last.choices[0].message.content}")
 
+    print("As a stream: ", end="")
+    stream = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "user", "content": "What is Django?"}],
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    for chunk in stream:
+        for choice in chunk.choices:
+            print(choice.delta.content or "", end="", flush=True)
+        if chunk.usage:  # the last one
+            print(f"\nTokens: {chunk.usage.total_tokens}")
+
 
 if __name__ == "__main__":
     main()

@@ -48,12 +48,15 @@ EXPECTED_OF_DEMO = {
         r"^Calls: 2$",
         r"^Credits remaining: \d",
     ],
+    "example11_rag.py": [r"^Found: \S", r"^Answer: \S", r"^Credits remaining: \d"],
     "example12_openai_sdk.py": [
         r"^Model: \S",
         r"^Answer: Python is",
         r"^Credits charged: 1$",
         r"^Tool: get_weather\(\{.*\}\)$",
         r"^With the tool: \S",
+        r"^As a stream: Django is a Python web framework",
+        r"^Tokens: \d",
     ],
 }
 
