@@ -171,15 +171,23 @@ class CallOptions(TypedDict, total=False):
     """What calls take by name; what is not named is not sent."""
 
     model_group: str | None
-    top_p: float | None
-    frequency_penalty: float | None
-    presence_penalty: float | None
-    stop: str | Sequence[str] | None
     response_format: dict[str, Any] | None
     tools: Sequence[dict[str, Any]] | None
     tool_choice: str | dict[str, Any] | None
     purpose: str | None
     idempotency_key: str | None
+
+
+class SamplingOptions(CallOptions, total=False):
+    """The same, with what `chat` also takes by position."""
+
+    top_p: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    stop: str | Sequence[str] | None
+
+
+_OPTIONS = frozenset((*CallOptions.__annotations__, *SamplingOptions.__annotations__))
 
 
 class SaaSLLMError(httpx.HTTPStatusError):
@@ -383,10 +391,20 @@ class SaaSLLMClient:
         model: str | None = None,
         temperature: float | None = 0.7,
         max_tokens: int | None = None,
+        top_p: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        stop: str | Sequence[str] | None = None,
         **options: "Unpack[CallOptions]",
     ) -> ChatCompletionResponse:
         """Make one call in a job and return the whole answer. Without a model, the team's default answers."""
-        path, body, key = self._call(job_id, messages, model, temperature, max_tokens, options)
+        sampling = {
+            "top_p": top_p,
+            "frequency_penalty": frequency_penalty,
+            "presence_penalty": presence_penalty,
+            "stop": stop,
+        }
+        path, body, key = self._call(job_id, messages, model, temperature, max_tokens, {**options, **sampling})
         return ChatCompletionResponse.model_validate(await self._post(f"{path}/llm-call", body, key))
 
     async def chat_stream(
@@ -396,13 +414,23 @@ class SaaSLLMClient:
         model: str | None = None,
         temperature: float | None = 0.7,
         max_tokens: int | None = None,
+        top_p: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        stop: str | Sequence[str] | None = None,
         **options: "Unpack[CallOptions]",
     ) -> AsyncGenerator[StreamChunk, None]:
         """Make one call in a job and yield the answer as it is written. Arguments as in `chat`.
 
         Raises StreamError when it breaks off; a stream that had begun is not begun again.
         """
-        path, body, key = self._call(job_id, messages, model, temperature, max_tokens, options)
+        sampling = {
+            "top_p": top_p,
+            "frequency_penalty": frequency_penalty,
+            "presence_penalty": presence_penalty,
+            "stop": stop,
+        }
+        path, body, key = self._call(job_id, messages, model, temperature, max_tokens, {**options, **sampling})
         response = await self._send(f"{path}/llm-call-stream", body, key, {}, stream=True)
         try:
             async for event in _events(response):
@@ -418,7 +446,7 @@ class SaaSLLMClient:
         model: str | None = None,
         temperature: float | None = 0.7,
         max_tokens: int | None = None,
-        **options: "Unpack[CallOptions]",
+        **options: "Unpack[SamplingOptions]",
     ) -> ResponseModel:
         """Make one call whose answer must fit `response_model`, and return it parsed.
 
@@ -438,7 +466,7 @@ class SaaSLLMClient:
         model: str | None = None,
         temperature: float | None = 0.7,
         max_tokens: int | None = None,
-        **options: "Unpack[CallOptions]",
+        **options: "Unpack[SamplingOptions]",
     ) -> AsyncGenerator[str, None]:
         """Yield the JSON text as it is written; joined, it fits `response_model.model_validate_json`."""
         if response_model is None:
@@ -497,10 +525,10 @@ class SaaSLLMClient:
         model: str | None,
         temperature: float | None,
         max_tokens: int | None,
-        options: CallOptions,
+        options: Mapping[str, Any],
     ) -> tuple[str, dict[str, Any], str | None]:
         """Return the job's path, the body and the key of a call."""
-        unknown = options.keys() - CallOptions.__annotations__.keys()
+        unknown = options.keys() - _OPTIONS
         if unknown:
             raise TypeError(f"unknown argument: {', '.join(sorted(unknown))}")
         job_id, model_group = self._target(job_id, model, options.get("model_group"))

@@ -238,6 +238,16 @@ def test_chat_by_position_is_job_messages_model_temperature_max_tokens() -> None
     assert server.body == {"messages": HELLO, "model": "gpt-4", "temperature": 0.2, "max_tokens": 50}
 
 
+def test_sampling_options_follow_by_position() -> None:
+    server = Server()
+
+    server.run(lambda client: client.chat(JOB_ID, HELLO, "gpt-4", 0.2, 50, 0.9, 0.5, -0.5, ["END"]))
+
+    assert {"top_p": 0.9, "frequency_penalty": 0.5, "presence_penalty": -0.5, "stop": ["END"]}.items() <= (
+        server.body.items()
+    )
+
+
 def test_chat_with_a_model_group_uses_the_current_job() -> None:
     server = Server()
 
