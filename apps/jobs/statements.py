@@ -226,6 +226,19 @@ def admit_many(
     publish_in: timedelta,
 ) -> None:  # fmt: skip
     """`admit` for several calls, each with the seconds that it may wait to be taken, and their locked jobs."""
+    admitted = list(admitted)
+    if len(admitted) == 1:
+        # One alone is cheaper by its own statement.
+        ((call, payload, wait_s),) = admitted
+        admit(
+            call.job,
+            call,
+            payload,
+            deadline_in=deadline_in,
+            wait_in=timedelta(seconds=wait_s),
+            publish_in=publish_in,
+        )
+        return
     _ADMIT_MANY.run(
         [
             {

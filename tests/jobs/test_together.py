@@ -116,7 +116,9 @@ INSTANTS = ("created_at", "deadline_at", "wait_until", "next_publish_at", "start
 def test_call_that_is_admitted_in_a_group_is_one_like_any_other(acme: make.Customer, monkeypatch: pytest.MonkeyPatch):
     job = under_way(acme)
     text, metadata = "What?", {"step": 1}
-    (grouped,) = services._admit_many([wish(acme, job, text, fingerprint="a", call_metadata=metadata)])
+    _, grouped = services._admit_many(
+        [wish(acme, under_way(acme)), wish(acme, job, text, fingerprint="a", call_metadata=metadata)]
+    )
     monkeypatch.setattr(services, "_submit_together", lambda *_, **__: None)
     alone = steps.ask(acme, job, text, fingerprint="b", call_metadata=metadata, reply_to="web")
 
@@ -423,7 +425,8 @@ def test_end_in_a_group_is_one_like_any_other(acme: make.Customer):
     )
     outcome = served(raw_usage='{"x": 1}', cost_nanousd=9, is_estimated=True, resolved_model="m", response='"ü\\n"')
 
-    assert lifecycle.end_calls([End(first.call, outcome)]) == [True]
+    (other,) = claimed(acme, steps.open_job(acme))
+    assert lifecycle.end_calls([End(other.call, served()), End(first.call, outcome)]) == [True, True]
     assert lifecycle.end_call(second.call.job_id, second.call.pk, outcome, claim=1, claimed=second.call)
 
     calls = [Call.objects.get(pk=each.call.pk) for each in (first, second)]
