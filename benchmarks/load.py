@@ -40,6 +40,9 @@ class Client:
     jobs: list[str] = field(default_factory=list)
     calls: int = 0
     latencies_s: list[float] = field(default_factory=list)
+    # Of streams: how long the first text took, and how many chunks came in all.
+    firsts_s: list[float] = field(default_factory=list)
+    chunks: int = 0
     errors: list[str] = field(default_factory=list)
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
@@ -73,6 +76,44 @@ class Client:
             self.jobs.append(await self.open_job())
         await self.call(self.jobs[place])
 
+    async def stream(self) -> None:
+        """The same, its answer in pieces."""
+        place = self.calls // CALLS_PER_JOB
+        if place >= len(self.jobs):
+            self.jobs.append(await self.open_job())
+        self.calls += 1
+        await self._read(f"{self.url}/api/jobs/{self.jobs[place]}/llm-call-stream", {})
+
+    async def stream_directly(self) -> None:
+        """The provider's own stream, for comparison; `url` is the provider's."""
+        self.calls += 1
+        asked = {"model": "fake-ok", "stream": True, "stream_options": {"include_usage": True}}
+        await self._read(f"{self.url}/v1/chat/completions", asked)
+
+    async def _read(self, url: str, more: dict[str, Any]) -> None:
+        question = f"Question {self.calls} of client {self.number}: what is Python used for?"
+        messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": question}]
+        started, first_s, last = time.perf_counter(), None, b""
+        body = orjson.dumps({"messages": messages, **more})
+        async with self.http.post(url, data=body, headers=self.headers) as response:
+            if response.status != 200:
+                raise WrongAnswer(f"{url.rpartition('/')[2]}: {response.status} {(await response.read())[:200]!r}")
+            async for line in response.content:
+                if not line.startswith(b"data: "):
+                    continue
+                last = line[6:].strip()
+                if last == b"[DONE]":
+                    continue
+                event = orjson.loads(last)
+                if "error" in event:
+                    raise WrongAnswer(f"stream: {event['error']}")
+                self.chunks += 1
+                if first_s is None and any(choice["delta"].get("content") for choice in event["choices"]):
+                    first_s = time.perf_counter() - started
+        if first_s is None or last != b"[DONE]":
+            raise WrongAnswer("stream: no text, or no end")
+        self.firsts_s.append(first_s)
+
     async def workflow(self) -> None:
         """A job with one call, from create to its charge."""
         job_id = await self.open_job()
@@ -94,6 +135,11 @@ class Client:
 WORKLOADS: dict[str, Callable[[Client], Callable[[], Awaitable[None]]]] = {
     "llm-call": lambda client: client.llm_call,
     "workflow": lambda client: client.workflow,
+    "stream": lambda client: client.stream,
+}
+# Not of the product: what others are compared with.
+_DIRECT: dict[str, Callable[[Client], Callable[[], Awaitable[None]]]] = {
+    "stream-directly": lambda client: client.stream_directly,
 }
 
 
@@ -113,7 +159,7 @@ class Generator:
             team_id, secret = teams[number % len(teams)]
             headers = {"Authorization": f"Bearer {secret}", "Content-Type": "application/json"}
             self._clients.append(Client(self._http, url, team_id, headers, number))
-        if workload == "llm-call":
+        if workload in ("llm-call", "stream"):
             jobs = math.ceil(calls / CALLS_PER_JOB / clients)
             await asyncio.gather(*(self._open(client, jobs) for client in self._clients))
         return {}
@@ -122,16 +168,20 @@ class Generator:
         """Call until time is over; whatever has begun is finished and counted."""
         for client in self._clients:
             client.latencies_s, client.errors = [], []
+            client.firsts_s, client.chunks = [], 0
         started = time.perf_counter()
         await asyncio.gather(*(self._loop(client, workload, started + seconds) for client in self._clients))
         elapsed_s = time.perf_counter() - started
         latencies_s = sorted(latency for client in self._clients for latency in client.latencies_s)
+        firsts_s = sorted(first for client in self._clients for first in client.firsts_s)
         errors = [error for client in self._clients for error in client.errors]
         return {
             "calls": len(latencies_s),
             "seconds": elapsed_s,
             "p50_ms": percentile(latencies_s, 50) * 1000,
             "p99_ms": percentile(latencies_s, 99) * 1000,
+            "first_p50_ms": percentile(firsts_s, 50) * 1000,
+            "chunks": sum(client.chunks for client in self._clients),
             "errors": len(errors),
             "error_samples": sorted(set(errors))[:3],
         }
@@ -150,7 +200,7 @@ class Generator:
             await client.complete(client.jobs.pop())
 
     async def _loop(self, client: Client, workload: str, ends_at: float) -> None:
-        work = WORKLOADS[workload](client)
+        work = {**WORKLOADS, **_DIRECT}[workload](client)
         while time.perf_counter() < ends_at and len(client.errors) < _ERRORS_MAX:
             await client.attempt(work)
 

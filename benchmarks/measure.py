@@ -19,6 +19,8 @@ from tests.harness.processes import Process
 # More than a window is likely to see, so that no job is opened inside one.
 _MOST_CALLS_PER_S = 600
 _POLL_S = 0.01
+# The provider is quick, and there is nothing to warm up.
+_DIRECT_S = 2.0
 _GRACE_S = 120.0
 
 
@@ -103,11 +105,23 @@ def _measure(stack: Stack, load: Load, provider: Process, window: Window, *, sam
         after = stack.usage(apart)
     if not result["errors"]:
         load.ask("finish")
+    direct: dict[str, Any] = {}
+    if window.workload == "stream":
+        direct = _asked_directly(load, provider, window)
     return row(
         workload=window.workload,
         clients=window.clients,
         result=result,
+        direct=direct,
         spent=spent(before, after),
         # After the window, so that it meets the same neighbours.
         yardstick_ms=yardstick_ms(),
     )
+
+
+def _asked_directly(load: Load, provider: Process, window: Window) -> dict[str, Any]:
+    """What the same clients get from the provider itself."""
+    load.ask(
+        "prepare", url=provider.url, clients=window.clients, teams=[("", "")], workload="stream-directly", calls=0
+    )
+    return load.ask("run", workload="stream-directly", seconds=min(window.seconds, _DIRECT_S))

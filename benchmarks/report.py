@@ -30,12 +30,24 @@ class Row:
     yardstick_ms: float
     errors: int
     error_samples: Sequence[str]
+    # Of streams alone: to the first text, by us and by the provider asked directly, and chunks in all.
+    first_p50_ms: float = 0.0
+    direct_first_p50_ms: float = 0.0
+    chunks: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def row(*, workload: str, clients: int, result: Mapping[str, Any], spent: Spent, yardstick_ms: float) -> Row:
+def row(
+    *,
+    workload: str,
+    clients: int,
+    result: Mapping[str, Any],
+    direct: Mapping[str, Any],
+    spent: Spent,
+    yardstick_ms: float,
+) -> Row:
     """A row from what the load generator says and what was spent meanwhile."""
     calls = int(result["calls"])
     seconds_by_part = {**spent.processes_s, "postgresql": spent.postgres_s, "redis": spent.redis_s}
@@ -54,6 +66,9 @@ def row(*, workload: str, clients: int, result: Mapping[str, Any], spent: Spent,
         yardstick_ms=yardstick_ms,
         errors=result["errors"],
         error_samples=result["error_samples"],
+        first_p50_ms=result["first_p50_ms"],
+        direct_first_p50_ms=direct.get("first_p50_ms", 0.0),
+        chunks=result["chunks"],
     )
 
 
@@ -83,10 +98,20 @@ def table(rows: Sequence[Row]) -> str:
     return aligned([head, *lines])
 
 
+def _of_stream(found: Row) -> str:
+    """What a row of streams tells beside the table. CPU a chunk includes the call's own."""
+    return (
+        f"{found.workload}, {found.clients} clients: first text after {found.first_p50_ms:.1f} ms at p50"
+        f" (the provider asked directly: {found.direct_first_p50_ms:.1f} ms);"
+        f" {found.chunks / found.calls:.1f} chunks a call,"
+        f" {found.cpu_sum_ms * found.calls / found.chunks:.2f} ms of our CPU a chunk.\n"
+    )
+
+
 def notes(rows: Sequence[Row]) -> str:
     """How to read the table."""
     sticks = [found.yardstick_ms for found in rows]
-    return (
+    return "".join(_of_stream(found) for found in rows if found.calls and found.chunks) + (
         "CPU is in ms a call, a workflow (create, call, complete) counting as one; the budget of a call is"
         f" {BUDGET_MS:g} ms in sum.\nload and provider are this benchmark's own. elsewhere is what else the machine"
         " was busy with: beside a busy neighbour\neverything costs more CPU. Yardstick, to tell runs apart: a fixed"

@@ -77,6 +77,8 @@ def run_calls(call_ids: Sequence[str]) -> int:
         try:
             claimed = _claim_together(waiting[:taken])
         finally:
+            # This thread now waits for the others: with its connection kept, they might find none to settle with.
+            release_connection()
             ours.give_back(taken - len(claimed))
         waiting = waiting[taken:]
         futures += [ours.run(_make, one) for one in claimed]

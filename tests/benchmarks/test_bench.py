@@ -39,10 +39,20 @@ def test_answers_are_measured_and_a_refused_caller_makes_the_run_fail(capsys: py
 
     printed = capsys.readouterr()
     rows = {(row["workload"], row["clients"]): row for row in json.loads(printed.out)["rows"]}
-    assert [*rows] == [("llm-call", 2), ("llm-call", 4), ("workflow", 2), ("workflow", 4)]
-    for workload in ("llm-call", "workflow"):
+    assert [*rows] == [
+        ("llm-call", 2),
+        ("llm-call", 4),
+        ("workflow", 2),
+        ("workflow", 4),
+        ("stream", 2),
+        ("stream", 4),
+    ]
+    for workload in ("llm-call", "workflow", "stream"):
         assert (rows[workload, 2]["calls"] > 0, rows[workload, 2]["errors"]) == (True, 0)
         assert {*rows[workload, 2]["cpu_ms"]} == {*report.PARTS, *report.APART}
+    streams = rows["stream", 2]
+    assert streams["chunks"] > streams["calls"]
+    assert streams["first_p50_ms"] > streams["direct_first_p50_ms"] > 0
     assert rows["llm-call", 4]["errors"] > 0
     assert "llm-call: 503" in printed.err
 

@@ -99,3 +99,22 @@ def test_all_places_taken_means_503_at_once_while_the_rest_answers(
 
 def _unanswered_at(platform: Platform, call_id: str) -> object:
     return platform.stack.value("SELECT unanswered_at FROM jobs_call WHERE id = %s", call_id)
+
+
+def test_calls_that_came_in_one_message_are_settled_with_one_connection(
+    platform: Platform, background: ThreadPoolExecutor
+) -> None:
+    customer = platform.customer()
+    job_ids = [customer.open_job() for _ in range(6)]
+    # What is published again goes out together.
+    platform.stack.kill(platform.worker)
+    answers = [background.submit(customer.call, job_id, "Together?", wait_s=15) for job_id in job_ids]
+    opened = "SELECT count(*) FROM jobs_call WHERE job_id = ANY(%s::uuid[])"
+    wait_until(lambda: platform.stack.value(opened, job_ids) == len(job_ids), what="the calls to be admitted")
+    platform.stack.redis().flushdb()
+
+    platform.worker = platform.stack.start_worker(DB_POOL_MAX="1")
+
+    assert {answer.result().status_code for answer in answers} == {200}
+    # The small worker is not for the tests that follow.
+    platform.stack.kill(platform.worker)
