@@ -307,6 +307,11 @@ class RunningProvider:
     port: int
     _journal: Journal
     _release: Callable[[], None]
+    _held: Callable[[], int]
+
+    def held(self) -> int:
+        """How many answers wait for `release`: one that comes before them is lost on them."""
+        return self._held()
 
     @property
     def url(self) -> str:
@@ -341,7 +346,9 @@ def running_provider(
         loop.call_soon_threadsafe(provider.release)
 
     try:
-        yield RunningProvider(port=_port(server), _journal=journal, _release=release)
+        yield RunningProvider(
+            port=_port(server), _journal=journal, _release=release, _held=lambda: len(provider._held)
+        )
     finally:
         asyncio.run_coroutine_threadsafe(_shut(provider, server), loop).result(timeout=5)
         loop.call_soon_threadsafe(loop.stop)
