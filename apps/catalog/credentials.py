@@ -117,7 +117,7 @@ def find(credential_id: str) -> ProviderCredential:
     parsed = parse_uuid(credential_id)
     found = _shown().filter(pk=parsed).first() if parsed else None
     if found is None:
-        raise CredentialNotFound(f"Provider credential '{credential_id}' not found")
+        raise CredentialNotFound(f"Provider credential '{credential_id[:100]}' not found")
     return found
 
 
