@@ -4,6 +4,7 @@ Invariant: a key is in no answer, log, audit row or error; it comes in by `creat
 `for_call`.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from apps.core.errors import InvalidField
 from apps.core.ids import parse_uuid
 from apps.organizations.models import Organization
 
+log = logging.getLogger("saasllm.catalog")
 PROVIDERS = tuple(ProviderCredential.Provider.values)
 KEY_MAX_LENGTH = 2000
 # A space or a line break in it could become a header of its own.
@@ -170,7 +172,11 @@ def for_call(organization_pk: int, provider: str) -> Usable | None:
         return None
     api_base = found.api_base or _DEFAULT_API_BASE.get(provider, "")
     api_key = crypto.decrypt(found.encrypted_key)
-    return Usable(api_base, api_key) if api_base and api_key else None
+    if api_base and api_key:
+        return Usable(api_base, api_key)
+    wrong = "no key of ENCRYPTION_KEY decrypts it" if api_base else "it has no api_base"
+    log.error("provider credential %s cannot be used: %s", found.pk, wrong)
+    return None
 
 
 def require_provider(provider: str) -> None:
