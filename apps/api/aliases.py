@@ -51,7 +51,7 @@ class AliasInput(Input):
     description: Description | None = None
     pricing_input: Price | None = None
     pricing_output: Price | None = None
-    route: Literal["litellm", "demo"] | None = None
+    route: Literal["litellm", "openai", "demo"] | None = None
     is_open: bool | None = None
     is_default: bool | None = None
     context_window_tokens: Tokens | None = None

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from apps.catalog import aliases, model_groups
-from apps.catalog.models import AccessGroup, ModelAlias, ModelGroup
+from apps.catalog.models import AccessGroup, ModelAlias, ModelGroup, ProviderCredential
 from apps.core.clock import iso
 from apps.core.money import NANOUSD
 
@@ -86,6 +86,21 @@ def model_group(found: ModelGroup) -> dict[str, Any]:
         ],
         "created_at": iso(found.created_at),
         "updated_at": iso(found.updated_at),
+    }
+
+
+def credential(found: ProviderCredential) -> dict[str, Any]:
+    """A provider's credential, without its key: none is stored without one."""
+    return {
+        "credential_id": str(found.pk),
+        "organization_id": found.organization.organization_id if found.organization else None,
+        "provider": found.provider,
+        "credential_name": found.name,
+        "api_base": found.api_base or None,
+        "is_active": found.is_active,
+        "created_at": iso(found.created_at),
+        "updated_at": iso(found.updated_at),
+        "has_api_key": True,
     }
 
 

@@ -1,5 +1,6 @@
 """Model aliases with their prices and limits, and what teams may use. Prices are typed in dollars per million tokens
-and kept as exact integers of a billionth. Groups are in `admin_groups`."""
+and kept as exact integers of a billionth. Groups are in `admin_groups`, providers' keys in
+`admin_credentials`."""
 
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
+from apps.catalog import admin_credentials as admin_credentials  # registers the page
 from apps.catalog import admin_groups as admin_groups  # registers the groups' pages
 from apps.catalog import aliases, services
 from apps.catalog.model_groups import adopt

@@ -18,6 +18,10 @@ class CatalogConfig(AppConfig):
     label = "catalog"
 
     def ready(self) -> None:
+        from apps.catalog.models import ProviderCredential
+        from apps.core import encryption
+
+        encryption.register(ProviderCredential, "encrypted_key")
         for model in self.get_models():
             for signal in (post_save, post_delete):
                 signal.connect(

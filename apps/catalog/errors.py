@@ -61,3 +61,21 @@ class StillInUse(InvalidRequest):
     """Raised when an alias or a group is to be deleted that teams or groups use."""
 
     code = "still_in_use"
+
+
+class InvalidProvider(InvalidRequest):
+    """Raised when a credential is for a provider that has none."""
+
+    code = "invalid_provider"
+
+
+class CredentialExists(InvalidRequest):
+    """Raised when an organization (or the platform) would have two active credentials of one provider."""
+
+    code = "credential_exists"
+
+
+class CredentialNotFound(NotFound):
+    """Raised when there is no such provider credential."""
+
+    code = "credential_not_found"

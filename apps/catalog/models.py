@@ -1,4 +1,4 @@
-"""The names customers may ask for, and what stands behind them: aliases, model groups, access groups.
+"""The names customers may ask for, and what stands behind them: aliases, model groups, access groups, credentials.
 
 A call asks for an alias or a model group. An access group is a bundle of aliases to give to teams; nobody asks
 for it. A provider model is named by (`route`, `provider_model`), on an alias as on a member of a model group.
@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from apps.catalog.names import MAX_LENGTH, validate_name
 from apps.core.ids import new_id
+from apps.organizations.models import Organization
 from apps.teams.models import Team
 
 # Limits that are set are at least one.
@@ -313,3 +314,59 @@ class TeamDefaultModel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.team}: {self.alias or self.model_group}"
+
+
+class ProviderCredential(models.Model):
+    """A key of a provider, for the calls of one organization or, without one, of all that have none of their own.
+
+    The key is kept encrypted and leaves only with a request to its provider (`credentials.for_call`).
+    """
+
+    class Provider(models.TextChoices):
+        OPENAI = "openai", "OpenAI"
+        ANTHROPIC = "anthropic", "Anthropic"
+        GEMINI = "gemini", "Gemini"
+        FIREWORKS = "fireworks", "Fireworks"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    organization = models.ForeignKey(
+        Organization,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="empty: for every organization without one of its own",
+    )
+    provider = models.CharField(max_length=32, choices=Provider)
+    name = models.CharField(max_length=255)
+    api_base = models.CharField(
+        max_length=500,
+        blank=True,
+        help_text="address of its OpenAI-compatible API, with /v1 if it has one; empty: the provider's own (openai)",
+    )
+    encrypted_key = models.TextField(editable=False)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organization", "provider"],
+                condition=Q(is_active=True, organization__isnull=False),
+                name="credential_one_active",
+                violation_error_message="The organization has an active credential of this provider.",
+            ),
+            # NULLs differ from each other, so the platform's own need an index of theirs.
+            models.UniqueConstraint(
+                fields=["provider"],
+                condition=Q(is_active=True, organization__isnull=True),
+                name="credential_one_active_platform",
+                violation_error_message="The platform has an active credential of this provider.",
+            ),
+            models.CheckConstraint(condition=~Q(encrypted_key=""), name="credential_has_key"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

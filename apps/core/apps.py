@@ -15,9 +15,11 @@ class CoreConfig(AppConfig):
     label = "core"
 
     def ready(self) -> None:
-        from apps.core import append_only
+        from apps.core import append_only, encryption
         from apps.core import checks as checks
+        from apps.core.models import IdempotencyKey
 
         append_only.register("core_auditentry")
+        encryption.register(IdempotencyKey, "secret")
         # post_migrate is sent after every app's migrations, so all registered tables exist by then.
         post_migrate.connect(_install_triggers, sender=self, dispatch_uid="append_only_triggers")

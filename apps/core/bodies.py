@@ -3,7 +3,7 @@
 What is wrong is a list of {type, loc, msg, input}, Pydantic's own form; each edge shows it as its protocol does.
 """
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import orjson
 from django.conf import settings
@@ -20,9 +20,13 @@ JSONObject = dict[str, Any]
 
 
 class Input(BaseModel):
-    """A request body. Unknown fields are ignored, as clients of all generations send some."""
+    """A request body. Unknown fields are ignored, as clients of all generations send some.
+
+    What `secret_fields` were given is not repeated by an error about them.
+    """
 
     model_config = ConfigDict(extra="ignore", strict=True)
+    secret_fields: ClassVar[frozenset[str]] = frozenset()
 
 
 class InvalidBody(InvalidField):
@@ -74,6 +78,7 @@ def validate(model: type[M], data: Any, *, where: str = "body") -> M:
     """`data` as `model`. Raises: InvalidBody."""
     if not isinstance(data, dict):
         raise InvalidBody([_error("model_attributes_type", [], "Input should be a JSON object", where=where)])
+    secret: frozenset[str] = getattr(model, "secret_fields", frozenset())
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -83,7 +88,7 @@ def validate(model: type[M], data: Any, *, where: str = "body") -> M:
                     "type": item["type"],
                     "loc": [where, *item["loc"]],
                     "msg": item["msg"],
-                    "input": _echo(item["input"]),
+                    "input": None if secret.intersection(item["loc"]) else _echo(item["input"]),
                 }
                 for item in error.errors(include_url=False, include_context=False)
             ]

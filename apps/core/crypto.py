@@ -32,19 +32,34 @@ def equal(left: str, right: str) -> bool:
 
 
 @lru_cache(maxsize=4)
-def _fernet(keys: tuple[str, ...], fallback: str) -> MultiFernet:
+def _fernet(keys: tuple[str, ...], fallback: str) -> tuple[Fernet, MultiFernet]:
+    """The newest key, which encrypts, and all of them, which decrypt."""
     derived = base64.urlsafe_b64encode(hashlib.sha256(b"encryption:" + fallback.encode()).digest()).decode()
-    return MultiFernet([Fernet(key) for key in (*keys, derived)])
+    fernets = [Fernet(key) for key in (*keys, derived)]
+    return fernets[0], MultiFernet(fernets)
+
+
+def _ours() -> tuple[Fernet, MultiFernet]:
+    return _fernet(tuple(settings.ENCRYPTION_KEYS), settings.SECRET_KEY)
 
 
 def encrypt(text: str) -> str:
     """Encrypt with the newest of ENCRYPTION_KEY (else a key derived from SECRET_KEY)."""
-    return _fernet(tuple(settings.ENCRYPTION_KEYS), settings.SECRET_KEY).encrypt(text.encode()).decode()
+    return _ours()[0].encrypt(text.encode()).decode()
 
 
 def decrypt(token: str) -> str | None:
     """The text, or None when no key of ours made the token."""
     try:
-        return _fernet(tuple(settings.ENCRYPTION_KEYS), settings.SECRET_KEY).decrypt(token.encode()).decode()
+        return _ours()[1].decrypt(token.encode()).decode()
     except InvalidToken:
         return None
+
+
+def is_newest(token: str) -> bool:
+    """Whether the key that encrypts today made the token."""
+    try:
+        _ours()[0].decrypt(token.encode())
+    except InvalidToken:
+        return False
+    return True

@@ -22,7 +22,7 @@ from apps.core.combining import Combiner
 from apps.core.db import is_postgresql, release_connection
 from apps.core.ids import parse_uuid
 from apps.credits.pricing import token_cost_nanousd
-from apps.jobs import bounds, candidates, crew, leases, lifecycle, replies, statements
+from apps.jobs import bounds, candidates, crew, leases, lifecycle, replies, statements, targets
 from apps.jobs.candidates import Candidate
 from apps.jobs.gateway import schemas
 from apps.jobs.gateway.interface import (
@@ -32,6 +32,7 @@ from apps.jobs.gateway.interface import (
     Embeddings,
     Gateway,
     GatewayError,
+    Target,
 )
 from apps.jobs.gateway.routes import gateway_for
 from apps.jobs.lifecycle import Outcome
@@ -216,13 +217,14 @@ def _try(claimed: Claimed, model: Candidate) -> Outcome:
     """One try at the provider. The gateway raises nothing but GatewayError."""
     call, started = claimed.call, time.monotonic()
     gateway = gateway_for(call.route)
+    target = targets.of_call(call, until=started + claimed.seconds_left)
     timeout_s = min(model.timeout_s or settings.GATEWAY_TIMEOUT_S, claimed.seconds_left)
     if call.kind == Call.Kind.EMBEDDING:
-        embeddings = gateway.embed(_embedding_request(claimed), timeout_s=timeout_s)
+        embeddings = gateway.embed(_embedding_request(claimed, target), timeout_s=timeout_s)
         return _embedded(call, embeddings, latency_ms=_ms_since(started))
     if call.is_streamed:
-        return _ask_for_stream(claimed, gateway, timeout_s=timeout_s)
-    completion = gateway.complete(_request(claimed), timeout_s=timeout_s)
+        return _ask_for_stream(claimed, gateway, target, timeout_s=timeout_s)
+    completion = gateway.complete(_request(claimed, target), timeout_s=timeout_s)
     return _served(call, completion, latency_ms=_ms_since(started))
 
 
@@ -296,7 +298,7 @@ def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome) -> bool:
     return True
 
 
-def _request(claimed: Claimed) -> CompletionRequest:
+def _request(claimed: Claimed, target: Target | None) -> CompletionRequest:
     call = claimed.call
     body: dict[str, Any] = orjson.loads(call.payload.request)
     if call.max_output_tokens and not (body.get("max_tokens") or body.get("max_completion_tokens")):
@@ -309,10 +311,11 @@ def _request(claimed: Claimed) -> CompletionRequest:
         team_id=call.team.team_id,
         provider_model=call.provider_model,
         body=body,
+        target=target,
     )
 
 
-def _embedding_request(claimed: Claimed) -> EmbeddingRequest:
+def _embedding_request(claimed: Claimed, target: Target | None) -> EmbeddingRequest:
     call = claimed.call
     body: dict[str, Any] = orjson.loads(call.payload.request)
     return EmbeddingRequest(
@@ -322,6 +325,7 @@ def _embedding_request(claimed: Claimed) -> EmbeddingRequest:
         provider_model=call.provider_model,
         input=body.pop("input"),
         options=body,
+        target=target,
     )
 
 
@@ -357,7 +361,7 @@ def _failed(call: Call, error: GatewayError, started: float) -> Outcome:
     )
 
 
-def _ask_for_stream(claimed: Claimed, gateway: Gateway, *, timeout_s: float) -> Outcome:
+def _ask_for_stream(claimed: Claimed, gateway: Gateway, target: Target | None, *, timeout_s: float) -> Outcome:
     """One try at a streamed answer, sent on as it comes. What was sent on is paid, however it ends.
 
     Raises: GatewayError while nothing was sent on.
@@ -367,7 +371,7 @@ def _ask_for_stream(claimed: Claimed, gateway: Gateway, *, timeout_s: float) -> 
     relay = claimed.relay = claimed.relay or Relay(call.reply_to, call.pk, call.claim)
     ended: Outcome | None = None
     with marks.kept(marks.Progress(call.pk, call.claim)) as progress:
-        chunks = gateway.stream(_request(claimed), timeout_s=timeout_s)
+        chunks = gateway.stream(_request(claimed, target), timeout_s=timeout_s)
         try:
             for chunk in chunks:
                 choices = assembly.add(chunk)

@@ -7,6 +7,7 @@ from decimal import Decimal
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
+from apps.catalog import credentials
 from apps.core import audit, idempotency
 from apps.core.models import Process
 from apps.credits import billing, ledger
@@ -17,6 +18,7 @@ from apps.virtual_keys import services as virtual_keys
 from tests import make
 
 SECRET_PROMPT = "the prompt that nobody may read"
+PROVIDER_KEY = "sk-of-a-provider-that-nobody-may-read"
 _numbers = itertools.count(1)
 
 
@@ -49,6 +51,9 @@ def _customer(number: int) -> make.Customer:
     Membership.objects.create(organization=org, user=user)
     Group.objects.create(name=f"group {number}")
     Process.objects.create(name=f"web-{number}", kind="web")
+    credentials.create(
+        organization=org, provider="openai", name=f"key {number}", api_key=PROVIDER_KEY, actor=make.TESTER
+    )
     audit.emit("call.refused", subject=f"job:{number}", team_id=team.team_id, code="insufficient_credits")
     idempotency.claim(idempotency.Request(f"team:{team.team_id}", f"key-{number}", "f" * 64))
     _work(customer)

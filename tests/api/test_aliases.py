@@ -328,3 +328,7 @@ def test_alias_by_its_litellm_model(operator):
 def test_short_alias_with_a_wrong_field_makes_nothing(operator, body, locs):
     assert sorted(located(operator.post("/api/model-aliases/create", body))) == locs
     assert not ModelAlias.objects.exists()
+
+
+def test_alias_may_be_answered_without_litellm(operator):
+    assert create(operator, route="openai").json()["route"] == "openai"

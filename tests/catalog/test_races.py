@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from apps.catalog import access_groups, aliases, model_groups
+from apps.catalog import access_groups, aliases, credentials, model_groups
 from apps.catalog import services as catalog
-from apps.catalog.errors import AliasExists
+from apps.catalog.errors import AliasExists, CredentialExists
 from apps.catalog.model_groups import Member
-from apps.catalog.models import ModelAlias
+from apps.catalog.models import ModelAlias, ProviderCredential
 from apps.core.errors import DomainError
 from tests import make
 
@@ -106,3 +106,24 @@ def test_name_is_given_once():
 
     assert sum(isinstance(result, AliasExists) for result in results) == 5
     assert ModelAlias.objects.count() == 1
+
+
+@pytest.mark.parametrize("is_platform_s", [False, True])
+def test_one_of_two_credentials_activated_at_once_becomes_active(is_platform_s: bool):
+    owner = None if is_platform_s else make.organization()
+    for _ in range(5):
+        made = [
+            credentials.create(
+                organization=owner, provider="openai", name="x", api_key="k", is_active=False, actor=make.TESTER
+            )
+            for _ in range(2)
+        ]
+
+        def activate(one: ProviderCredential) -> Any:
+            return credentials.update(str(one.pk), {"is_active": True}, actor=make.TESTER)
+
+        results = at_once(lambda: activate(made[0]), lambda: activate(made[1]))  # noqa: B023  (run at once)
+
+        assert sorted(isinstance(result, CredentialExists) for result in results) == [False, True]
+        (active,) = ProviderCredential.objects.filter(is_active=True)
+        credentials.delete(str(active.pk), actor=make.TESTER)
