@@ -74,6 +74,7 @@ CALL_LEASE_S = env.float("CALL_LEASE_S", default=15.0)
 CALL_MAX_CLAIMS = env.int("CALL_MAX_CLAIMS", default=5)
 WORKER_CALLS_MAX = env.int("WORKER_CALLS_MAX", default=256)
 CALLS_PER_JOB_MAX = env.int("CALLS_PER_JOB_MAX", default=1000)
+VALIDATION_RETRIES = env.int("VALIDATION_RETRIES", default=2)
 CHOICES_PER_CALL_MAX = env.int("CHOICES_PER_CALL_MAX", default=8)
 # An unclaimed call is published again after this long, then after twice, four times … that, up to a minute.
 REPUBLISH_AFTER_S = env.float("REPUBLISH_AFTER_S", default=3.0)

@@ -52,6 +52,7 @@ class CallInput(Input):
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     response_format: JSONObject | None = None
+    validates: Annotated[bool, Field(alias="validate")] = False
     tools: list[JSONObject] | None = None
     tool_choice: Literal["none", "auto", "required"] | JSONObject | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -127,6 +128,7 @@ class CallView(KeyView):
             fingerprint=crypto.fingerprint(self.principal.key_id.encode(), self.fingerprint(request).encode()),
             model=body.wanted(),
             purpose=body.purpose or "",
+            validates=body.validates,
             **more,
         )
 

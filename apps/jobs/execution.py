@@ -22,7 +22,7 @@ from apps.core.combining import Combiner
 from apps.core.db import is_postgresql, release_connection
 from apps.core.ids import parse_uuid
 from apps.credits.pricing import token_cost_nanousd
-from apps.jobs import bounds, candidates, crew, leases, lifecycle, replies, statements, targets
+from apps.jobs import bounds, candidates, crew, leases, lifecycle, replies, statements, targets, validity
 from apps.jobs.candidates import Candidate
 from apps.jobs.gateway import schemas
 from apps.jobs.gateway.interface import (
@@ -188,6 +188,7 @@ def _ask(claimed: Claimed) -> Outcome:
     """
     call, started = claimed.call, time.monotonic()
     left = candidates.of_call(call)
+    asks_again = settings.VALIDATION_RETRIES if call.validates else 0
     current = left.pop(0)
     if current.provider_model != call.provider_model:
         # The first one rests.
@@ -210,7 +211,31 @@ def _ask(claimed: Claimed) -> Outcome:
             current = following
         else:
             candidates.note(current, has_failed=False)
-            return outcome
+            unfit = _unfit(call, outcome) if call.validates else None
+            if unfit is None:
+                return outcome
+            is_over = time.monotonic() - started > claimed.seconds_left - 1
+            if asks_again == 0 or is_over or not _turn_to(claimed, current, unfit):
+                return unfit
+            asks_again -= 1
+
+
+def _unfit(call: Call, outcome: Outcome) -> Outcome | None:
+    """The failure that an answer is which does not fit its format, at the platform's cost; None when it fits."""
+    problem = validity.problem(outcome.response, orjson.loads(call.payload.request).get("response_format"))
+    if not problem:
+        return None
+    log.info("call %s: the answer does not fit its format", call.pk)
+    return Outcome(
+        Call.State.FAILED,
+        latency_ms=outcome.latency_ms,
+        lost_cost_nanousd=outcome.cost_nanousd,
+        is_estimated=outcome.is_estimated,
+        raw_usage=outcome.raw_usage,
+        error_code="answer_unfit",
+        error_status=500,
+        error_message=f"LLM call failed: the model's answer does not fit the response_format ({problem})"[:1000],
+    )
 
 
 def _try(claimed: Claimed, model: Candidate) -> Outcome:
@@ -381,7 +406,9 @@ def _ask_for_stream(claimed: Claimed, gateway: Gateway, target: Target | None, *
                     if is_first and progress.delivered_bytes:
                         progress.save_first()
                 if progress.is_cancelled:
-                    ended = _partial(call, assembly, started, state=Call.State.CANCELLED, code="call_cancelled")
+                    ended = _partial(
+                        call, assembly, started, state=Call.State.CANCELLED, code="call_cancelled", status=503
+                    )
                     break
                 if _is_past_its_hold(call, assembly):
                     break

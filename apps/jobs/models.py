@@ -144,6 +144,9 @@ class Call(models.Model):
     state = models.CharField(max_length=12, choices=State, default=State.QUEUED)
     kind = models.CharField(max_length=12, choices=Kind, default=Kind.CHAT)
     is_streamed = models.BooleanField(default=False, help_text="its answer is sent on piece by piece")
+    validates = models.BooleanField(
+        default=False, help_text="an answer that does not fit its format is asked for again"
+    )
     cancel_requested_at = models.DateTimeField(null=True, blank=True, help_text="its caller left and wants no more")
     purpose = models.CharField(max_length=200, blank=True)
     completes_job = models.BooleanField(default=False, help_text="its end closes the job")

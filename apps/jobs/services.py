@@ -25,7 +25,7 @@ from apps.core.ids import parse_uuid
 from apps.core.prepared import Select
 from apps.credits import billing, ledger, pricing
 from apps.credits.errors import PricesMissing
-from apps.jobs import bounds, candidates, lifecycle, statements
+from apps.jobs import bounds, candidates, lifecycle, statements, validity
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
 from apps.jobs.models import Call, CallPayload, Job
 from apps.teams.models import Team
@@ -45,6 +45,7 @@ class CallRequest:
     call_metadata: dict[str, Any] | None = None
     kind: Call.Kind = Call.Kind.CHAT
     is_streamed: bool = False
+    validates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +395,11 @@ def _model_for(team: Team, principal: Principal, request: CallRequest) -> Resolv
 
     Raises: ModelNotAllowed, NoModelAvailable, ModelGroupUnavailable, InvalidField for what none of them can do.
     """
+    validity.require_usable(request.body)
+    if request.validates and not validity.is_json_wanted(request.body.get("response_format")):
+        raise InvalidField("validate", "validate needs a response_format of type json_schema or json_object.")
+    if request.validates and request.is_streamed:
+        raise InvalidField("validate", "validate is not for streams: what was sent cannot be taken back.")
     model = catalog.resolve_cached(team, request.model, only=principal.models_allowed)
     return limits.able(model, request.body)
 
@@ -448,6 +454,7 @@ def _entered(
         team_id=job.team_id,
         kind=request.kind,
         is_streamed=request.is_streamed,
+        validates=request.validates,
         purpose=request.purpose,
         completes_job=completes_job,
         model_group_used=model.asked,

@@ -126,6 +126,7 @@ _CALL_COLUMNS = (
     "state",
     "kind",
     "is_streamed",
+    "validates",
     "purpose",
     "completes_job",
     "model_group_used",

@@ -389,3 +389,15 @@ def test_malformed_part_is_no_accident(team_key, worker, content):
     answer = ask(team_key, opened_job(team_key), messages=[{"role": "user", "content": content}])
 
     assert answer.status_code in (200, 400, 422)
+
+
+def test_answer_is_validated_on_request(team_key, worker):
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+    answer = ask(team_key, opened_job(team_key), response_format=wanted, validate=True)
+
+    assert answer.status_code == 200
+    assert "city" in orjson.loads(answer.json()["response"]["content"])
+    assert Call.objects.get().validates
+    assert ask(team_key, opened_job(team_key), validate=True).status_code == 422

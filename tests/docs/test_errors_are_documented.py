@@ -36,5 +36,7 @@ def test_every_way_a_call_can_fail_is_documented():
     source = "\n".join(path.read_text() for path in sources)
     in_code = set(re.findall(r'GatewayError\(\s*"(\w+)"', source))
     in_code |= set(re.findall(r'Call\.State\.\w+,\s+"(\w+)"', source))
+    execution = Path(apps.__path__[0], "jobs", "execution.py").read_text()
+    in_code |= set(re.findall(r'code="(\w+)"', execution))
     second_table = (DOCS / "errors.md").read_text().split("## A call that failed")[1]
     assert {code for code, _ in ROW.findall(second_table)} == in_code

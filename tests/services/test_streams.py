@@ -256,7 +256,7 @@ def test_stream_of_which_nothing_was_said_is_made_anew_by_another_worker(platfor
 
 @pytest.mark.parametrize("trouble", ["hangs", "hangs and is emptied", "is emptied"])
 def test_stream_is_given_whole_and_once_whatever_redis_does(platform: Platform, trouble: str) -> None:
-    asked = question(f"Is it whole when Redis {trouble}?", words=5)
+    asked = question(f"Is it whole when Redis {trouble}?", words=15)
     stream = platform.customer().stream(asked, model="fake-drip-100-hold-3").open().read(pieces=3)
     wait_until(lambda: platform.provider.held() == 1, what="the provider to pause")
 
