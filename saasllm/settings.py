@@ -202,6 +202,11 @@ def _database() -> dict[str, Any]:
                 "timeout": env.float("DB_POOL_TIMEOUT_S", default=10.0),
             },
             "connect_timeout": 5,
+            # A server that vanished without a word is noticed within half a minute, not in hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
             # Parsing and planning are half of what PostgreSQL spends on the call path's short statements. To be
             # switched off behind a PgBouncer in transaction mode, where a plan is looked for on another server.
             "server_side_binding": env.bool("DB_PREPARED_STATEMENTS", default=True),

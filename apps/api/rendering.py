@@ -9,6 +9,8 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from apps.core import json_bytes
+
 
 class JSONRenderer(BaseRenderer):
     """UTF-8 JSON."""
@@ -23,7 +25,7 @@ class JSONRenderer(BaseRenderer):
         accepted_media_type: str | None = None,
         renderer_context: Mapping[str, Any] | None = None,
     ) -> bytes:
-        return b"" if data is None else orjson.dumps(data)
+        return b"" if data is None else json_bytes.dumps(data)
 
 
 class AlwaysJSON(BaseContentNegotiation):

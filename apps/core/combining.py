@@ -5,6 +5,7 @@ group. A thread that is alone waits for nobody, and the busier the process the l
 combining (Hendler, Incze, Shavit, Tzafrir 2010).
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from apps.core.db import release_connection
 
+log = logging.getLogger("saasllm.combining")
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -63,7 +65,10 @@ class Combiner(Generic[Given, Result]):
             leads = not self._is_busy
             self._is_busy = True
         if not leads:
-            release_connection()
+            try:
+                release_connection()
+            except Exception:  # noqa: BLE001 - whatever it is, this thread has a turn to take.
+                log.warning("a connection could not be given back")
             wish.wake.acquire()
         if not wish.is_done:
             self._lead()

@@ -9,13 +9,14 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
-import orjson
 from django.db import connection, models
 from django.db.models import BooleanField, F, Field, ForeignKey, Func, QuerySet
 from django.db.models.expressions import Expression
 from django.db.models.query import get_related_populators  # type: ignore[attr-defined]
 from django.db.models.sql import InsertQuery, UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
+
+from apps.core import json_bytes
 
 M = TypeVar("M", bound=models.Model)
 
@@ -288,7 +289,7 @@ class Rows:
         """What it returns, if it returns rows. `parameters` are those of its text after the rows."""
         if self._prepared is None:
             self._prepared = self._text()
-        given = orjson.dumps(list(rows)).decode()
+        given = json_bytes.dumps(list(rows)).decode()
         with connection.cursor() as cursor:
             cursor.execute(self._prepared, [given, *parameters])
             return cursor.fetchall() if cursor.description else []

@@ -24,7 +24,7 @@ from apps.core.ids import parse_uuid
 from apps.credits.pricing import token_cost_nanousd
 from apps.jobs import bounds, candidates, crew, leases, lifecycle, replies, statements, targets, validity
 from apps.jobs.candidates import Candidate
-from apps.jobs.gateway import schemas
+from apps.jobs.gateway import failures, schemas
 from apps.jobs.gateway.interface import (
     Completion,
     CompletionRequest,
@@ -101,7 +101,12 @@ def _make(claimed: Claimed) -> None:
     with leases.kept(call.pk):
         release_connection()
         started = time.monotonic()
-        outcome = _ask(claimed)
+        try:
+            outcome = _ask(claimed)
+        except Exception:
+            # Of ours, or of an answer that nobody thought of: made again it would only meet the same.
+            log.exception("call %s failed by a defect", call.pk)
+            outcome = _failed(call, failures.malformed(), started)
         _settle(call, outcome, until=started + claimed.seconds_left)
 
 
@@ -190,7 +195,7 @@ def _ask(claimed: Claimed) -> Outcome:
     left = candidates.of_call(call)
     asks_again = settings.VALIDATION_RETRIES if call.validates else 0
     current = left.pop(0)
-    if current.provider_model != call.provider_model:
+    if any(getattr(current, name) != getattr(call, name) for name in _MODEL_COLUMNS):
         # The first one rests.
         _begin_with(call, current)
     while True:
@@ -406,9 +411,7 @@ def _ask_for_stream(claimed: Claimed, gateway: Gateway, target: Target | None, *
                     if is_first and progress.delivered_bytes:
                         progress.save_first()
                 if progress.is_cancelled:
-                    ended = _partial(
-                        call, assembly, started, state=Call.State.CANCELLED, code="call_cancelled", status=503
-                    )
+                    ended = _cut(call, assembly, started)
                     break
                 if _is_past_its_hold(call, assembly):
                     break
@@ -416,7 +419,12 @@ def _ask_for_stream(claimed: Claimed, gateway: Gateway, target: Target | None, *
             if not assembly.delivered_bytes:
                 raise
             log.info("call %s broke off: %s", call.pk, error.code)
-            ended = _partial(call, assembly, started, code=error.code, status=error.status, reason=error.reason)
+            ended = _partial(call, assembly, started, error)
+        except Exception as error:
+            log.exception("call %s broke off by a defect", call.pk)
+            if not assembly.delivered_bytes:
+                raise failures.malformed() from error
+            ended = _partial(call, assembly, started, failures.malformed())
         finally:
             close = getattr(chunks, "close", None)
             if close is not None:
@@ -435,33 +443,35 @@ def _is_past_its_hold(call: Call, assembly: Assembly) -> bool:
     )
 
 
-def _partial(
-    call: Call,
-    assembly: Assembly,
-    started: float,
-    *,
-    state: Call.State = Call.State.FAILED,
-    code: str,
-    status: int = 500,
-    reason: str = "the caller left",
-) -> Outcome:
+def _partial(call: Call, assembly: Assembly, started: float, error: GatewayError) -> Outcome:
     """The end of a stream that broke off: what was sent on, by the provider's count or by ours."""
-    completion = assembly.completion(finish_reason="length")
-    served = _served(call, completion, latency_ms=_ms_since(started))
-    prompt, output, cost = served.prompt_tokens, served.completion_tokens, served.cost_nanousd
-    if served.is_estimated:
-        prompt, output, cost = delivered_usage(call, call.payload.request, assembly.delivered_bytes)
     return replace(
-        served,
-        state=state,
-        prompt_tokens=prompt,
-        completion_tokens=output,
-        cost_nanousd=cost,
+        _cut(call, assembly, started),
+        state=Call.State.FAILED,
         is_delivered=True,
-        error_code=code,
-        error_status=status,
-        error_message=f"LLM call failed: {reason}",
+        error_code=error.code,
+        error_status=error.status,
+        error_message=f"LLM call failed: {error.reason}",
     )
+
+
+def _cut(call: Call, assembly: Assembly, started: float) -> Outcome:
+    """The end of a stream that its caller wanted no more of: what was sent on is the answer, if anything was."""
+    if not assembly.delivered_bytes:
+        return Outcome(
+            Call.State.CANCELLED,
+            latency_ms=_ms_since(started),
+            lost_cost_nanousd=lost_cost_nanousd(call, call.payload.request),
+            is_estimated=True,
+            error_code="call_cancelled",
+            error_status=503,
+            error_message="LLM call failed: the caller left",
+        )
+    served = _served(call, assembly.completion(finish_reason="length"), latency_ms=_ms_since(started))
+    if not served.is_estimated:
+        return served
+    prompt, output, cost = delivered_usage(call, call.payload.request, assembly.delivered_bytes)
+    return replace(served, prompt_tokens=prompt, completion_tokens=output, cost_nanousd=cost)
 
 
 def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:

@@ -33,7 +33,7 @@ def attach(team: Team, wanted: str, *, wait_s: float, reply_to: str) -> Submitte
     call = _earlier(team, wanted)
     if call is None:
         return None
-    given = Call.objects.filter(pk=call.pk, state__in=_ALIVE).update(
+    given = Call.objects.filter(pk=call.pk, state__in=_ALIVE, cancel_requested_at__isnull=True).update(
         unanswered_at=None, reply_to=reply_to, wait_until=Greatest("wait_until", clock.from_now(wait_s + 2))
     )
     return Submitted(call.job_id, call.pk, is_new=False) if given else None

@@ -11,13 +11,13 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.db import DataError, IntegrityError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, transaction
 from django.db.models.functions import Greatest, Now
 
 from apps.catalog import limits
 from apps.catalog import services as catalog
 from apps.catalog.services import ResolvedModel
-from apps.core import audit, clock, idempotency
+from apps.core import audit, clock, idempotency, json_bytes
 from apps.core.combining import Combiner
 from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict, InvalidField
@@ -278,7 +278,10 @@ def mark_unanswered(call_id: Any) -> None:
 def leave_stream(team: Team, call: Call) -> None:
     """Its caller went away in mid-stream: by the team's choice the call is finished (the same request is then given
     its answer) or broken off, and what was delivered is paid."""
-    mark_unanswered(call.pk)
+    # Until another reader was given the call: its wait is another one.
+    ours = Call.objects.filter(pk=call.pk, team=team, wait_until=call.wait_until)
+    if not ours.filter(unanswered_at__isnull=True).update(unanswered_at=Now()):
+        return
     if not billing.cancels_left_streams(team):
         return
     unclaimed = lifecycle.Outcome(
@@ -289,12 +292,12 @@ def leave_stream(team: Team, call: Call) -> None:
     )
     if not lifecycle.end_call(call.job_id, call.pk, unclaimed, claim=0):
         # Its worker sees it when it next saves how far it is.
-        Call.objects.filter(pk=call.pk, team=team, state__in=Call.OPEN_STATES).update(cancel_requested_at=Now())
+        ours.filter(state__in=Call.OPEN_STATES).update(cancel_requested_at=Now())
 
 
 def require_metadata_fits(name: str, metadata: dict[str, Any], *, already_bytes: int = 0) -> None:
     """Raises: InvalidField when a job's metadata would exceed METADATA_MAX_BYTES as JSON."""
-    size = len(orjson.dumps(metadata)) + already_bytes
+    size = len(json_bytes.dumps(metadata)) + already_bytes
     if size > settings.METADATA_MAX_BYTES:
         raise InvalidField(
             name,
@@ -350,7 +353,7 @@ def _attached(call_id: Any, *, wait_s: float, reply_to: str) -> bool:
     one who is told of its end, and keeps it from expiring unclaimed.
     """
     return bool(
-        Call.objects.filter(pk=call_id, unanswered_at__isnull=False).update(
+        Call.objects.filter(pk=call_id, unanswered_at__isnull=False, cancel_requested_at__isnull=True).update(
             unanswered_at=None, reply_to=reply_to, wait_until=clock.from_now(wait_s + 2)
         )
     )
@@ -553,7 +556,8 @@ def _admit_many(wishes: Sequence[_Wish]) -> list[Submitted | None]:
 def _has_written_nothing(error: BaseException) -> bool:
     """Whether a group's transaction surely failed: with a connection that is lost at its end nobody knows, and a call
     admitted twice would be made twice. Its callers are told to ask again, as one alone is."""
-    return isinstance(error, DataError | IntegrityError)
+    is_of_database = isinstance(error, DatabaseError | InterfaceError)
+    return not is_of_database or isinstance(error, DataError | IntegrityError)
 
 
 _admissions: Combiner[_Wish, Submitted | None] = Combiner(_admit_many, most=32, may_redo=_has_written_nothing)

@@ -416,3 +416,19 @@ def test_completing_never_refuses_for_lack_of_credits(priced, worker):
 
     assert (answer.status_code, answer.json()["costs"]["credits_remaining"]) == (200, 0)
     assert billing.balance(priced.team).spendable_micros == 0
+
+
+def test_numbers_beyond_64_bits_are_shown_as_they_are_kept(team_key, worker):
+    job_id = opened_job(team_key, metadata={"n": 1e20})
+    for path, body in (
+        ("llm-call", {"messages": MESSAGES, "call_metadata": {"m": 1e300}}),
+        ("complete", {"status": "completed"}),
+    ):
+        assert team_key.post(f"/api/jobs/{job_id}/{path}", body).status_code == 200
+
+    answer = team_key.get(f"/api/jobs/{job_id}")
+
+    assert answer.status_code == 200
+    # As an integer or not: that is the database's.
+    assert {name: float(value) for name, value in answer.json()["metadata"].items()} == {"n": 1e20, "m": 1e300}
+    assert team_key.patch(f"/api/jobs/{job_id}/metadata", {"metadata": {"o": 1}}).status_code == 200

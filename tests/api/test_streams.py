@@ -418,13 +418,84 @@ def test_stream_that_is_not_wanted_any_more_is_broken_off_and_paid_as_far_as_it_
 
     provider.script = [piece("Some words"), leave, piece("more"), piece("never sent"), piece(finish="stop")]
 
-    events = events_of(stream(team_key, opened_job(team_key)))
+    events = events_of(create_and_stream(team_key))
 
-    assert text_of(events[:-1]) == "Some wordsmore"
+    assert text_of(events) == "Some wordsmore"
     call, attempt = Call.objects.get(), Attempt.objects.get()
-    assert (call.state, call.error_code, attempt.state) == ("cancelled", "call_cancelled", "partial")
+    # What was sent is the answer, and the job is paid: else leaving before the end would be free.
+    assert (call.state, call.is_estimated, attempt.state) == ("succeeded", True, "succeeded")
     assert 0 < call.completion_tokens <= 4
     assert provider.is_closed
+    job = Job.objects.get()
+    assert (job.status, job.charge_state) == ("completed", "charged")
+
+
+def test_stream_that_was_broken_off_is_not_given_to_who_asks_again(team_key, provider, acme):
+    BillingSettings.objects.update_or_create(team=acme.team, defaults={"cancels_left_streams": True})
+    job_id = opened_job(team_key)
+    stream(team_key, job_id)
+    Call.objects.update(unanswered_at="2026-01-01T00:00:00Z", cancel_requested_at="2026-01-01T00:00:00Z")
+
+    events_of(stream(team_key, job_id))
+
+    assert Call.objects.count() == 2
+
+
+def test_reader_that_left_does_not_end_another_s_stream(team_key, no_worker, acme):
+    from apps.jobs import services
+    from tests.jobs import steps
+
+    BillingSettings.objects.update_or_create(team=acme.team, defaults={"cancels_left_streams": True})
+    submitted = steps.ask(acme, steps.open_job(acme), is_streamed=True)
+    first_reader_s = steps.call_of(submitted)
+    # A second reader is given the call: its wait is another one.
+    steps.at(first_reader_s, wait_until=600)
+
+    services.leave_stream(acme.team, first_reader_s)
+
+    call = steps.call_of(submitted)
+    assert (call.state, call.unanswered_at, call.cancel_requested_at) == ("queued", None, None)
+
+
+def test_custom_tool_s_input_comes_in_pieces_and_is_kept_whole(team_key, provider):
+    first = {"index": 0, "id": "call_1", "type": "custom", "custom": {"name": "sql", "input": ""}}
+    provider.script = [
+        piece(delta={"tool_calls": [first]}),
+        piece(delta={"tool_calls": [{"index": 0, "custom": {"input": "select "}}]}),
+        piece(delta={"tool_calls": [{"index": 0, "custom": {"input": "1"}}]}),
+        piece(finish="tool_calls", usage=Usage(5, 5)),
+    ]
+    job_id = opened_job(team_key)
+    answer = stream(team_key, job_id)
+
+    events_of(answer)
+
+    kept = team_key.get(f"/api/jobs/{job_id}/calls/{answer['X-Call-Id']}").json()
+    assert kept["response"]["tool_calls"] == [
+        {"id": "call_1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    ]
+
+
+def test_stream_that_broke_off_after_a_tool_s_name_has_begun(team_key, provider):
+    first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "pay", "arguments": ""}}
+    provider.script = [
+        piece(delta={"tool_calls": [first]}),
+        GatewayError("provider_broken", "it broke off", status=503, is_retryable=True),
+    ]
+
+    events = events_of(stream(team_key, opened_job(team_key)))
+
+    assert "error" in events[-1]
+    assert Attempt.objects.get().state == "partial"
+
+
+def test_defect_in_the_middle_ends_the_stream_and_is_settled(team_key, provider):
+    provider.script = [piece("Some words"), ZeroDivisionError()]
+
+    events = events_of(stream(team_key, opened_job(team_key)))
+
+    assert "error" in events[-1]
+    assert Call.objects.get().state == "failed"
 
 
 @pytest.mark.parametrize("cancels", [True, False])

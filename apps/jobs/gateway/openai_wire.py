@@ -284,8 +284,19 @@ def _call(raw: dict[str, Any]) -> dict[str, Any]:
     """A tool call, or a fragment of one, as it is passed on: without the provider's own fields, which LiteLLM puts
     there and into the function, and without nulls, which its SDK fills fragments up with."""
     kept = {name: value for name, value in raw.items() if value is not None and name != _PROVIDERS_OWN}
-    if isinstance(function := kept.get("function"), dict):
-        kept["function"] = {n: value for n, value in function.items() if value is not None and n != _PROVIDERS_OWN}
+    for kind, text in (("function", "arguments"), ("custom", "input")):
+        called = kept.get(kind)
+        if called is None:
+            continue
+        if not isinstance(called, dict) or not isinstance(called.get("name") or "", str):
+            raise failures.malformed()
+        called = {n: value for n, value in called.items() if value is not None and n != _PROVIDERS_OWN}
+        if not isinstance(called.get(text, ""), str):
+            # Some send the object that its text should be.
+            called[text] = _dumped(called[text])
+        kept[kind] = called
+    if "index" in kept and not isinstance(kept["index"], int):
+        raise failures.malformed()
     return kept
 
 

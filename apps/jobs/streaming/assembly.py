@@ -5,6 +5,9 @@ from typing import Any
 
 from apps.jobs.gateway.interface import Chunk, Completion, Usage
 
+# What a tool call has under its type's name; its text comes in pieces.
+CALLED = {"function": "arguments", "custom": "input"}
+
 
 @dataclass(slots=True)
 class _Choice:
@@ -14,7 +17,7 @@ class _Choice:
 
 
 class Assembly:
-    """The pieces of one answer. `delivered_bytes` counts text and arguments of tool calls, in UTF-8."""
+    """The pieces of one answer. `delivered_bytes` counts all that was sent on but roles and ids, in UTF-8."""
 
     def __init__(self) -> None:
         self.delivered_bytes = 0
@@ -53,11 +56,9 @@ class Assembly:
         for name, value in delta.items():
             if name == "tool_calls":
                 self._add_tool_calls(known, value)
-            elif isinstance(value, str) and isinstance(known.message.get(name, ""), str):
-                known.message[name] = known.message.get(name, "") + value
-                self.delivered_bytes += len(value.encode())
             else:
-                known.message[name] = value
+                known.message[name] = _joined(known.message.get(name), value)
+                self.delivered_bytes += _size(value)
         if is_first:
             delta = {"role": "assistant", "content": "", **delta}
         elif not delta and not choice.get("logprobs"):
@@ -69,16 +70,15 @@ class Assembly:
 
     def _add_tool_calls(self, known: _Choice, pieces: list[dict[str, Any]]) -> None:
         for piece in pieces:
-            call = known.tool_calls.setdefault(int(piece.get("index") or 0), {"type": "function", "function": {}})
+            call = known.tool_calls.setdefault(int(piece.get("index") or 0), {"type": "function"})
             for name in ("id", "type"):
                 if piece.get(name):
                     call[name] = piece[name]
-            function = piece.get("function") or {}
-            if function.get("name"):
-                call["function"]["name"] = function["name"]
-            arguments = function.get("arguments") or ""
-            call["function"]["arguments"] = call["function"].get("arguments", "") + arguments
-            self.delivered_bytes += len(arguments.encode())
+            for kind in CALLED:
+                if isinstance(part := piece.get(kind), dict):
+                    call[kind] = _joined(call.get(kind), part)
+                    # A name counts: who was sent it may not be sent another model's arguments.
+                    self.delivered_bytes += _size(part)
 
     def completion(self, *, finish_reason: str | None = None) -> Completion:
         """The answer so far as one that was not streamed. `finish_reason` is for choices that have none yet."""
@@ -86,7 +86,7 @@ class Assembly:
         for index, known in sorted(self._choices.items()):
             message = dict(known.message)
             if known.tool_calls:
-                message["tool_calls"] = [call for _, call in sorted(known.tool_calls.items())]
+                message["tool_calls"] = [_whole(call) for _, call in sorted(known.tool_calls.items())]
             reason = known.finish_reason or finish_reason or "stop"
             choices.append({"index": index, "message": message, "finish_reason": reason})
         return Completion(
@@ -98,3 +98,28 @@ class Assembly:
             raw_usage=self._raw_usage,
             cost_nanousd=self._cost_nanousd,
         )
+
+
+def _joined(before: Any, piece: Any) -> Any:
+    """Texts one behind the other, also inside of objects; of anything else the newest."""
+    if isinstance(before, str) and isinstance(piece, str):
+        return before + piece
+    if isinstance(before, dict) and isinstance(piece, dict):
+        return {**before, **{name: _joined(before.get(name), value) for name, value in piece.items()}}
+    return piece
+
+
+def _size(value: Any) -> int:
+    """Bytes of text in a piece."""
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, dict):
+        return sum(_size(each) for each in value.values())
+    return 0
+
+
+def _whole(call: dict[str, Any]) -> dict[str, Any]:
+    """A tool call as it is kept: a function's has arguments, if only empty ones."""
+    if call["type"] == "function":
+        return {**call, "function": {"arguments": "", **call.get("function", {})}}
+    return call

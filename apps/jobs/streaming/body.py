@@ -91,10 +91,10 @@ class Body:
 
     def close(self) -> None:
         """Give the place back. A client that went away before the end is remembered, by its team's choice."""
-        close = getattr(self._events, "close", None)
-        if close is not None:
-            close()
         try:
+            close = getattr(self._events, "close", None)
+            if close is not None:
+                close()
             if not self._has_ended:
                 self._has_ended = True
                 services.leave_stream(self._team, self.call)
@@ -121,26 +121,32 @@ def opened(
         place.enter_context(mailbox.place())
         submitted = submit(mailbox.name)
         job_id, call_id = str(submitted.job_id), str(submitted.call_id)
-        try:
-            call = services.find_call(team, job_id, call_id)
-        except (DatabaseError, InterfaceError):
-            mailbox.owe(call_id)
-            raise
 
         def find() -> Call:
             until = time.monotonic() + waiting.DATABASE_PATIENCE_S
             return patiently(lambda: services.find_answered(team, job_id, call_id, with_job=with_job), until=until)
 
-        reading = Reading(mailbox, submitted.call_id, is_new=submitted.is_new, find=find)
-        publish = (lambda: dispatch.publish_new(submitted.call_id)) if submitted.is_new else None
-        events = reading.events(publish=publish)
-        first: list[Delta | End] = []
-        ends_at = time.monotonic() + FIRST_PIECE_WITHIN_S
-        for item in events:
-            if not isinstance(item, Idle):
-                first.append(item)
-            if first or time.monotonic() > ends_at:
-                break
+        try:
+            call = services.find_call(team, job_id, call_id)
+            reading = Reading(mailbox, submitted.call_id, is_new=submitted.is_new, find=find)
+            publish = (lambda: dispatch.publish_new(submitted.call_id)) if submitted.is_new else None
+            events = reading.events(publish=publish)
+            first = _first(events)
+        except (DatabaseError, InterfaceError):
+            # Sent away because the database is gone: who asks again is given this call.
+            mailbox.owe(call_id)
+            raise
         if first and isinstance(first[0], End) and first[0].call.state != Call.State.SUCCEEDED:
             raise waiting.failure(first[0].call)
         return Body(team, call, submitted, first, events, writer_for(call), place.pop_all())
+
+
+def _first(events: Iterator[Delta | Idle | End]) -> list[Delta | End]:
+    """The first piece or the end, if one comes in time."""
+    ends_at = time.monotonic() + FIRST_PIECE_WITHIN_S
+    for item in events:
+        if not isinstance(item, Idle):
+            return [item]
+        if time.monotonic() > ends_at:
+            break
+    return []

@@ -16,6 +16,7 @@ from apps.core.db import release_connection
 from apps.jobs import statements
 from apps.jobs.models import Call
 from apps.jobs.replies import ENDED, Mailbox
+from apps.jobs.streaming.assembly import CALLED
 
 # How long the row is not looked at while pieces may come: longer when the reply stream is known to be read.
 LOOK_EVERY_S = (0.5, 5.0)
@@ -61,7 +62,7 @@ class _Sent:
             if name == "tool_calls":
                 for piece in value:
                     index = int(piece.get("index") or 0)
-                    length = len((piece.get("function") or {}).get("arguments") or "")
+                    length = sum(len((piece.get(kind) or {}).get(text) or "") for kind, text in CALLED.items())
                     self.arguments[index] = self.arguments.get(index, 0) + length
             elif isinstance(value, str) and name != "role":
                 self.texts[name] = self.texts.get(name, 0) + len(value)
@@ -82,8 +83,11 @@ class _Sent:
         sent = self.arguments.get(index)
         if sent is None:
             return {"index": index, **call}
-        rest = call["function"].get("arguments", "")[sent:]
-        return {"index": index, "function": {"arguments": rest}} if rest else None
+        for kind, text in CALLED.items():
+            rest = (call.get(kind) or {}).get(text, "")[sent:]
+            if rest:
+                return {"index": index, kind: {text: rest}}
+        return None
 
 
 class Reading:
