@@ -246,7 +246,7 @@ class StreamError(Exception):
 # Codes of calls that failed: nothing was charged, and their key will only ever repeat that they did.
 FAILED_CALLS = frozenset(
     ["provider_rate_limited", "provider_error", "provider_malformed", "provider_unavailable", "provider_timeout"]
-    + ["call_timeout", "call_expired", "worker_lost"]
+    + ["call_timeout", "call_expired", "call_cancelled", "worker_lost"]
 )
 
 

@@ -204,4 +204,5 @@ def test_every_documented_failure_of_a_call_that_may_pass_is_known() -> None:
         code for code, status in re.findall(r"^\| `(\w+)` \| (\d{3}) \|", table, re.M) if int(status) >= 429
     }
 
-    assert documented - {"provider_configuration"} == FAILED_CALLS
+    # The operator's to mend; and one that was asked for again often enough.
+    assert documented - {"provider_configuration", "answer_unfit"} == FAILED_CALLS
