@@ -116,6 +116,10 @@ def _claim_many(messages: Sequence[Sequence[str]]) -> list[list[Claimed]]:
     attempts = {call_id: Attempt(call_id=call_id, claim=1, worker=leases.worker_name()) for call_id in ids}
     ours = statements.claim_many(list(attempts.values()), lease=timedelta(seconds=settings.CALL_LEASE_S))
     found = {call.pk: call for call in statements.CLAIMED_CALLS.all(ids=ours)} if ours else {}
+    for call in found.values():
+        # Ours is the claim that was written, whatever the row says by now: between the two statements this process
+        # may have stood still until its lease was another's.
+        call.claim = attempts[call.pk].claim
     # A message that came twice is the first one's.
     return [
         [

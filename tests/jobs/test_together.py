@@ -370,6 +370,30 @@ def test_message_that_comes_twice_is_made_once(acme: make.Customer, monkeypatch:
     assert len(route.requests) == 2
 
 
+def test_claim_that_was_lost_before_its_call_was_read_settles_nothing(
+    acme: make.Customer, monkeypatch: pytest.MonkeyPatch
+):
+    """A process may stand still between taking a call and reading it, until the call is another worker's."""
+    job = steps.open_job(acme)
+    submitted = steps.ask(acme, job)
+    read, others = execution.statements.CLAIMED_CALLS, []
+
+    class Late:
+        def all(self, **values: Any) -> Any:
+            steps.at(steps.call_of(submitted), lease_until=-1)
+            assert sweeper._take_over() == (1, 0)
+            others.append(execution.claim(str(submitted.call_id)))
+            return read.all(**values)
+
+    monkeypatch.setattr(execution.statements, "CLAIMED_CALLS", Late())
+    ((ours,),) = execution._claim_many([[str(submitted.call_id)]])
+
+    assert ours.call.claim == 1
+    assert lifecycle.end_calls([End(ours.call, served(response='"ours"'))]) == [False]
+    assert lifecycle.end_calls([End(others[0].call, served(response='"theirs"'))]) == [True]
+    assert CallPayload.objects.get(pk=submitted.call_id).response == '"theirs"'
+
+
 def test_what_is_no_call_is_passed_over(acme: make.Customer, monkeypatch: pytest.MonkeyPatch):
     route = steps.take_route(monkeypatch, lambda _: steps.answer())
     submitted = steps.ask(acme, steps.open_job(acme))
