@@ -14,7 +14,7 @@ from apps.api.parsing import parse
 from apps.credits import billing
 from apps.jobs import services, waiting
 from apps.jobs.models import Call
-from apps.jobs.streaming.body import Body, opened
+from apps.jobs.streaming.body import opened, response
 from apps.jobs.streaming.chunks import ChunkWriter, event, usage
 from apps.jobs.streaming.reading import End
 
@@ -46,18 +46,6 @@ class WriterWithCosts(Writer):
     def more(self, call: Call) -> dict[str, Any]:
         team = call.job.team
         return {"costs": present.costs(call.job, billing.balance(team), show_costs=billing.shows_costs(team))}
-
-
-def response(body: Body) -> StreamingHttpResponse:
-    """The answer that a body is sent in."""
-    answer = StreamingHttpResponse(body, content_type="text/event-stream; charset=utf-8")
-    answer["Cache-Control"] = "no-cache"
-    answer["X-Accel-Buffering"] = "no"
-    answer["X-Job-Id"] = str(body.call.job_id)
-    answer["X-Call-Id"] = str(body.call.pk)
-    if body.submitted.is_replay:
-        answer["Idempotency-Replayed"] = "true"
-    return answer
 
 
 class LlmCallStream(CallView):

@@ -1,8 +1,12 @@
 """Answers kept for a moment: what is asked many times a second, and may be as old as that."""
 
 import time
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, TypeVar
+
+from django.db import transaction
+from django.db.models import Model
+from django.db.models.signals import post_delete, post_save
 
 Value = TypeVar("Value")
 
@@ -31,3 +35,16 @@ class ShortCache(Generic[Value]):
     def clear(self) -> None:
         """Forget all, after a change made here."""
         self._kept.clear()
+
+
+def forget_on_change(forget: Callable[[], None], models: Iterable[type[Model]]) -> None:
+    """Have what is kept of these models forgotten when a row of theirs changes here: for what follows in its
+    transaction, and again once others can see it."""
+
+    def changed(**_: Any) -> None:
+        forget()
+        transaction.on_commit(forget)
+
+    for model in models:
+        for signal in (post_save, post_delete):
+            signal.connect(changed, sender=model, weak=False)

@@ -1,22 +1,13 @@
 from typing import Any
 
 from django.apps import AppConfig
-from django.db import transaction
-from django.db.models.signals import post_delete, post_migrate, post_save
+from django.db.models.signals import post_migrate
 
 
 def _make_system_accounts(**_: Any) -> None:
     from apps.credits import ledger
 
     ledger.ensure_system_accounts()
-
-
-def _forget_prices(**_: Any) -> None:
-    """After a change: for what follows in its transaction, and again once others can see it."""
-    from apps.credits import pricing
-
-    pricing.forget_cached()
-    transaction.on_commit(pricing.forget_cached)
 
 
 class CreditsConfig(AppConfig):
@@ -26,12 +17,11 @@ class CreditsConfig(AppConfig):
     def ready(self) -> None:
         from apps.core import append_only
         from apps.core import verification as core_verification
-        from apps.credits import verification
+        from apps.core.short_cache import forget_on_change
+        from apps.credits import pricing, verification
         from apps.credits.models import RateCard, RateCardVersion
 
-        for model in (RateCard, RateCardVersion):
-            for signal in (post_save, post_delete):
-                signal.connect(_forget_prices, sender=model, dispatch_uid=f"forget_{model.__name__}_{id(signal)}")
+        forget_on_change(pricing.forget_cached, (RateCard, RateCardVersion))
         for table in ("credits_entry", "credits_grantuse"):
             append_only.register(table)
         post_migrate.connect(_make_system_accounts, sender=self, dispatch_uid="credits_system_accounts")

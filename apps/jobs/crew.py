@@ -4,7 +4,6 @@ One message of Celery's may name several calls; its own thread waits until all o
 acknowledged, and a worker stops, when its calls have ended.
 """
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ from typing import TypeVar
 
 from django.conf import settings
 
+from apps.core import processes
 from apps.core.db import release_connection
 
 T = TypeVar("T")
@@ -61,14 +61,6 @@ class Crew:
                 release_connection()
 
 
-_crew: tuple[int, Crew] = (0, Crew(1))
-_lock = threading.Lock()
-
-
 def of_this_process() -> Crew:
-    """This process's crew of WORKER_CALLS_MAX places; a forked child makes its own."""
-    global _crew
-    with _lock:
-        if _crew[0] != os.getpid():
-            _crew = (os.getpid(), Crew(settings.WORKER_CALLS_MAX))
-        return _crew[1]
+    """This process's crew of WORKER_CALLS_MAX places."""
+    return processes.of_this_process("crew", lambda: Crew(settings.WORKER_CALLS_MAX))

@@ -17,21 +17,17 @@ from django.db import DatabaseError, InterfaceError, transaction
 
 from apps.core import clock
 from apps.core.db import is_postgresql, release_connection
+from apps.core.processes import of_this_process, run_in_background
 from apps.jobs.models import Call
 
 log = logging.getLogger("saasllm.leases")
 _lock = threading.Lock()
 _kept: dict[Any, int] = {}
-_renewer: tuple[int, threading.Thread] | None = None
-_name: tuple[int, str] = (0, "")
 
 
 def worker_name() -> str:
-    """This process's name on claims, new after a fork."""
-    global _name
-    if _name[0] != os.getpid():
-        _name = (os.getpid(), f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}")
-    return _name[1]
+    """This process's name on claims."""
+    return of_this_process("worker name", lambda: f"{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 @contextmanager
@@ -63,12 +59,7 @@ def renew() -> int:
 
 
 def _ensure_renewer() -> None:
-    global _renewer
-    with _lock:
-        if _renewer is None or _renewer[0] != os.getpid():
-            thread = threading.Thread(target=_renew_forever, name="leases", daemon=True)
-            _renewer = (os.getpid(), thread)
-            thread.start()
+    run_in_background("leases", _renew_forever)
 
 
 def _renew_forever() -> None:

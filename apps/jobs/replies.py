@@ -23,6 +23,7 @@ from django.db.models.functions import Now
 
 from apps.core.db import release_connection
 from apps.core.models import Process
+from apps.core.processes import of_this_process
 from apps.jobs import statements
 from apps.jobs.errors import ServerBusy
 from apps.jobs.models import Call
@@ -250,24 +251,9 @@ class _Sender:
             log.warning("reply not sent, the waiter polls: %s", type(error).__name__)
 
 
-_state: dict[str, Any] = {}
-_state_lock = threading.Lock()
-
-
-def _of_this_process(name: str, make: Any) -> Any:
-    """One object per process and name: a forked child makes its own."""
-    key = f"{name}:{os.getpid()}"
-    found = _state.get(key)
-    if found is None:
-        with _state_lock:
-            found = _state.setdefault(key, make()) if key not in _state else _state[key]
-    return found
-
-
 def mailbox() -> Mailbox:
     """This process's mailbox."""
-    found: Mailbox = _of_this_process("mailbox", Mailbox)
-    return found
+    return of_this_process("mailbox", Mailbox)
 
 
 def send(reply_to: str, call_id: Any) -> None:
@@ -284,8 +270,7 @@ def send_many(told: Iterable[tuple[str, Any]]) -> None:
         elif reply_to and settings.REDIS_URL:
             elsewhere.append((reply_to, str(call_id)))
     if elsewhere:
-        sender: _Sender = _of_this_process("sender", _Sender)
-        sender.send(elsewhere)
+        of_this_process("sender", _Sender).send(elsewhere)
 
 
 def send_pieces(pieces: Iterable[tuple[str, tuple[str, int, int, list[dict[str, Any]]]]]) -> None:
@@ -297,8 +282,7 @@ def send_pieces(pieces: Iterable[tuple[str, tuple[str, int, int, list[dict[str, 
         elif settings.REDIS_URL:
             elsewhere.append((reply_to, piece))
     if elsewhere:
-        sender: _Sender = _of_this_process("piece sender", _Sender)
-        sender.send_pieces(elsewhere)
+        of_this_process("piece sender", _Sender).send_pieces(elsewhere)
 
 
 def _stream_key(process: str) -> str:

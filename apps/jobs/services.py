@@ -600,17 +600,15 @@ def _hold_for_new(jobs: Iterable[tuple[Job, pricing.Terms]]) -> None:
 
 def _entered_plainly(job: Job, terms: pricing.Terms, wish: _Wish) -> tuple[Call, CallPayload] | None:
     """The call entered into its locked job, unless the job has no hold, or no room after others of the group."""
-    if job.terms is None or (job.held_micros == 0 and terms.price_micros > 0) or not _has_room(job, wish):
+    has_hold = job.terms is not None and (job.held_micros > 0 or terms.price_micros == 0)
+    if not has_hold or job.total_calls >= settings.CALLS_PER_JOB_MAX:
+        return None
+    try:
+        call_metadata = _call_metadata(job, wish.request)
+    except DomainError:
         return None
     return _entered(
-        job,
-        wish.request,
-        terms,
-        wish.model,
-        wish.bound,
-        _call_metadata(job, wish.request),
-        reply_to=wish.reply_to,
-        completes_job=False,
+        job, wish.request, terms, wish.model, wish.bound, call_metadata, reply_to=wish.reply_to, completes_job=False
     )
 
 

@@ -13,10 +13,11 @@ from apps.credits import billing
 from apps.jobs import replies, retries, services, waiting
 from apps.jobs.models import Call
 from apps.jobs.streaming.body import opened
+from apps.jobs.streaming.body import response as streamed
 from apps.openai_compat import errors
 from apps.openai_compat.errors import InvalidParameter
 from apps.openai_compat.parameters import Base, Parameters
-from apps.openai_compat.streams import ChatWriter, response
+from apps.openai_compat.streams import ChatWriter
 from apps.openai_compat.views import KeyView, json_response
 
 JOB_TYPE_MAX_LENGTH = 100
@@ -98,14 +99,15 @@ class CallView(KeyView):
 
         if streams and isinstance(parameters, Parameters):
             includes_usage = parameters.includes_usage
-            return response(
-                opened(
-                    self.principal.team,
-                    submit=submit,
-                    writer_for=lambda call: self.writer(call, includes_usage=includes_usage),
-                    with_job=True,
-                )
+            body_sent = opened(
+                self.principal.team,
+                submit=submit,
+                writer_for=lambda call: self.writer(call, includes_usage=includes_usage),
+                with_job=True,
             )
+            answer = streamed(body_sent)
+            errors.name_call(answer, body_sent.call.job_id, body_sent.call.pk)
+            return answer
         with replies.mailbox().place():
             submitted = submit(replies.mailbox().name)
             call = waiting.wait(self.principal.team, submitted, wait_s, with_job=True)

@@ -3,14 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from django.http import StreamingHttpResponse
-
 from apps.core.errors import Unavailable
 from apps.core.money import exact_credits
 from apps.credits import billing
 from apps.jobs import waiting
 from apps.jobs.models import Call
-from apps.jobs.streaming.body import Body
 from apps.jobs.streaming.chunks import ChunkWriter, event, usage
 from apps.jobs.streaming.reading import End
 from apps.openai_compat import errors
@@ -82,14 +79,3 @@ class CompletionWriter(ChatWriter):
             }
             for choice in choices
         ]
-
-
-def response(body: Body) -> StreamingHttpResponse:
-    """The answer that a body is sent in."""
-    answer = StreamingHttpResponse(body, content_type="text/event-stream; charset=utf-8")
-    answer["Cache-Control"] = "no-cache"
-    answer["X-Accel-Buffering"] = "no"
-    errors.name_call(answer, body.call.job_id, body.call.pk)
-    if body.submitted.is_replay:
-        answer["Idempotency-Replayed"] = "true"
-    return answer

@@ -9,7 +9,7 @@ import pytest
 import redis
 from django.db import InterfaceError, OperationalError
 
-from apps.core import clock
+from apps.core import clock, processes
 from apps.core.models import Process
 from apps.jobs import replies, services, statements
 from apps.jobs.errors import ServerBusy
@@ -33,7 +33,7 @@ class Ended(Exception):
 @pytest.fixture
 def mailbox(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Mailbox:
     settings.REDIS_URL = ""
-    monkeypatch.setattr(replies, "_state", {})
+    monkeypatch.setattr(processes, "_made", {})
     return Mailbox()
 
 

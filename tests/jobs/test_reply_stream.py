@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from apps.core import processes
 from apps.jobs import replies
 from tests.harness.services import free_redis_db, redis_url
 from tests.harness.tcp_proxy import RunningProxy, running_proxy
@@ -41,7 +42,7 @@ def line(direct: redis.Redis, settings: Any) -> Iterator[RunningProxy]:
 @pytest.fixture
 def mailbox(line: RunningProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[replies.Mailbox]:
     """A mailbox that reads its stream and notes whom it woke."""
-    monkeypatch.setattr(replies, "_state", {})
+    monkeypatch.setattr(processes, "_made", {})
     monkeypatch.setattr(replies, "_BLOCK_MS", 50)
     mailbox, is_over, make_client = replies.Mailbox(), threading.Event(), replies._client
 
@@ -137,7 +138,7 @@ def test_stream_is_bounded_and_does_not_outlive_its_process(
 
 
 def test_hung_redis_costs_a_sender_one_time_limit(line: RunningProxy, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(replies, "_state", {})
+    monkeypatch.setattr(processes, "_made", {})
     replies.send("web-1", "call-1")
     line.hang()
 

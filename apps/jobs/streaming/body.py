@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from django.db import DatabaseError, InterfaceError
+from django.http import StreamingHttpResponse
 
 from apps.core.db import patiently, release_connection
 from apps.jobs import dispatch, replies, services, waiting
@@ -103,6 +104,19 @@ class Body:
         finally:
             release_connection()
             self._place.close()
+
+
+def response(body: Body) -> StreamingHttpResponse:
+    """The answer that a body is sent in, with its job and call in the headers."""
+    answer = StreamingHttpResponse(body, content_type="text/event-stream; charset=utf-8")
+    answer["Cache-Control"] = "no-cache"
+    # Said to nginx, which would gather it.
+    answer["X-Accel-Buffering"] = "no"
+    answer["X-Job-Id"] = str(body.call.job_id)
+    answer["X-Call-Id"] = str(body.call.pk)
+    if body.submitted.is_replay:
+        answer["Idempotency-Replayed"] = "true"
+    return answer
 
 
 def opened(

@@ -2,7 +2,6 @@
 at. On the way it is learnt whose callers want no more."""
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from django.db import DatabaseError, InterfaceError
 
 from apps.core.db import release_connection
+from apps.core.processes import run_in_background
 from apps.jobs import statements
 from apps.jobs.models import Call
 
@@ -43,7 +43,6 @@ class Progress:
 
 _kept: set[Progress] = set()
 _lock = threading.Lock()
-_saver: tuple[int, threading.Thread] | None = None
 
 
 @contextmanager
@@ -86,12 +85,7 @@ def _save(streams: list[Progress]) -> None:
 
 
 def _ensure_saver() -> None:
-    global _saver
-    with _lock:
-        if _saver is None or _saver[0] != os.getpid():
-            thread = threading.Thread(target=_save_forever, name="marks", daemon=True)
-            _saver = (os.getpid(), thread)
-            thread.start()
+    run_in_background("marks", _save_forever)
 
 
 def _save_forever() -> None:

@@ -4,11 +4,11 @@ One thread of a worker sends for all its streams: what gathers while it is sendi
 lone stream's pieces go out at once and many streams' go out together. A piece that could not be sent is lost.
 """
 
-import os
 import threading
 from collections import deque
 from typing import Any
 
+from apps.core.processes import of_this_process
 from apps.jobs import replies
 
 Piece = tuple[str, int, int, list[dict[str, Any]]]
@@ -44,18 +44,6 @@ class _Outbox:
                 event.set()
 
 
-_outbox: tuple[int, _Outbox] | None = None
-_lock = threading.Lock()
-
-
-def _of_this_process() -> _Outbox:
-    global _outbox
-    with _lock:
-        if _outbox is None or _outbox[0] != os.getpid():
-            _outbox = (os.getpid(), _Outbox())
-        return _outbox[1]
-
-
 class Relay:
     """Sends one claim's pieces on, numbered, so that a hole is noticed."""
 
@@ -68,12 +56,14 @@ class Relay:
     def send(self, choices: list[dict[str, Any]]) -> None:
         """Send a piece on. Never raises and does not wait."""
         if self._reply_to:
-            _of_this_process().put((self._reply_to, (self._call_id, self._claim, self._number, choices)))
+            of_this_process("outbox", _Outbox).put(
+                (self._reply_to, (self._call_id, self._claim, self._number, choices))
+            )
             self._number += 1
 
     def flush(self, *, timeout_s: float) -> None:
         """Wait until what was sent so far has gone out, so that the end does not overtake it; or for so long."""
         if self._number:
             gone = threading.Event()
-            _of_this_process().put(gone)
+            of_this_process("outbox", _Outbox).put(gone)
             gone.wait(timeout_s)
