@@ -21,7 +21,7 @@ from apps.core.ids import first_id_at, parse_uuid
 from apps.core.models import Process
 from apps.credits import ledger
 from apps.credits.models import Hold
-from apps.jobs import dispatch, execution, lifecycle, replies
+from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
 
@@ -204,9 +204,9 @@ def _end(call: Call, state: Call.State, code: str, message: str, status: int) ->
         request = CallPayload.objects.values_list("request", flat=True).get(pk=call.pk)
         delivered_bytes = _delivered_bytes(call) if call.is_streamed else 0
         if delivered_bytes:
-            prompt, output, cost_nanousd = execution.delivered_usage(call, request, delivered_bytes)
+            prompt, output, cost_nanousd = metering.delivered_usage(call, request, delivered_bytes)
         else:
-            lost_nanousd = execution.lost_cost_nanousd(call, request)
+            lost_nanousd = metering.lost_cost_nanousd(call, request)
     outcome = Outcome(
         state,
         prompt_tokens=prompt,

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from apps.jobs import execution, replies, services
+from apps.jobs import asking, execution, replies, services
 from apps.jobs.errors import ServerBusy
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.models import Call, CallPayload, Job
@@ -26,7 +26,7 @@ def failing(worker, monkeypatch):
             def complete(self, request, *, timeout_s):
                 raise GatewayError(code, reason, **more)
 
-        monkeypatch.setattr(execution, "gateway_for", lambda route: Failing())
+        monkeypatch.setattr(asking, "gateway_for", lambda route: Failing())
 
     return fail_with
 

@@ -9,7 +9,7 @@ from django.core.signals import request_finished
 from django.db import close_old_connections
 
 from apps.credits.models import BillingSettings
-from apps.jobs import execution, replies
+from apps.jobs import asking, execution, replies
 from apps.jobs.gateway.interface import Chunk, GatewayError, Usage
 from apps.jobs.models import Attempt, Call, Job
 from apps.jobs.streaming import marks
@@ -56,7 +56,7 @@ class Streaming:
 @pytest.fixture
 def provider(worker: None, monkeypatch: pytest.MonkeyPatch) -> Streaming:
     route = Streaming()
-    monkeypatch.setattr(execution, "gateway_for", lambda _: route)
+    monkeypatch.setattr(asking, "gateway_for", lambda _: route)
     return route
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from apps.jobs import execution, services
+from apps.jobs import asking, execution, services
 from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError, Usage
 from apps.jobs.models import Job
 from tests import make
@@ -42,7 +42,7 @@ class FakeGateway:
 def provide(monkeypatch: pytest.MonkeyPatch) -> FakeGateway:
     """Put a fake gateway behind every route."""
     gateway = FakeGateway()
-    monkeypatch.setattr(execution, "gateway_for", lambda route: gateway)
+    monkeypatch.setattr(asking, "gateway_for", lambda route: gateway)
     return gateway
 
 

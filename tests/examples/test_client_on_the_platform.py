@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from apps.core import verification
 from apps.credits import billing
-from apps.jobs import execution
+from apps.jobs import asking
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.models import Call
 from examples.typed_client import AuthenticationError, NotFound, ServerUnavailable, SyncSaaSLLMClient
@@ -86,14 +86,14 @@ def test_every_lost_answer_is_found_again_and_one_credit_is_charged(client, acme
 
 
 def test_a_call_that_failed_is_made_anew_and_nothing_is_charged_twice(client, acme, monkeypatch):
-    real, failures = execution.gateway_for, [GatewayError("provider_unavailable", "away", status=503)]
+    real, failures = asking.gateway_for, [GatewayError("provider_unavailable", "away", status=503)]
 
     def gateway(route: Any) -> Any:
         if failures:
             raise failures.pop()
         return real(route)
 
-    monkeypatch.setattr(execution, "gateway_for", gateway)
+    monkeypatch.setattr(asking, "gateway_for", gateway)
 
     with client.job("query") as job:
         first = client.chat(job.job_id, HELLO, idempotency_key="invoice-7")
@@ -108,7 +108,7 @@ def test_a_model_that_stays_away_is_given_up_and_the_job_fails_uncharged(client,
     def gateway(route: Any) -> Any:
         raise GatewayError("provider_unavailable", "away", status=503)
 
-    monkeypatch.setattr(execution, "gateway_for", gateway)
+    monkeypatch.setattr(asking, "gateway_for", gateway)
 
     with pytest.raises(ServerUnavailable) as caught, client.job("query") as job:
         client.chat(job.job_id, HELLO)

@@ -14,7 +14,7 @@ from apps.catalog.errors import ModelNotAllowed
 from apps.core.models import Event
 from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Account, Hold
-from apps.jobs import crew, execution, lifecycle, replies, services, sweeper
+from apps.jobs import crew, execution, group_admission, lifecycle, replies, services, sweeper
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.lifecycle import End, Outcome
@@ -27,12 +27,12 @@ from tests.jobs import steps
 pytestmark = [pytest.mark.postgresql, pytest.mark.django_db(transaction=True)]
 
 
-def wish(customer: make.Customer, job: Job, text: str = "Hello", **more: Any) -> services._Wish:
+def wish(customer: make.Customer, job: Job, text: str = "Hello", **more: Any) -> group_admission._Wish:
     """A call into a job as `submit_call` prepares it."""
-    given: list[services._Wish] = []
+    given: list[group_admission._Wish] = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(services, "_admissions", lambda one: given.append(one))
-        services._submit_together(
+        patched.setattr(group_admission, "_admissions", lambda one: given.append(one))
+        group_admission.submit_together(
             customer.principal, steps.request_for(text, **more), job_id=job.pk, wait_s=28, reply_to="web"
         )
     return given[0]
@@ -91,7 +91,9 @@ def locked_elsewhere(row: Job | Account) -> Iterator[None]:
 def test_several_calls_of_several_jobs_are_admitted_at_once(acme: make.Customer):
     one, two = under_way(acme), under_way(acme)
 
-    first, second, third = services._admit_many([wish(acme, one, "a"), wish(acme, two, "b"), wish(acme, one, "c")])
+    first, second, third = group_admission._admit_many(
+        [wish(acme, one, "a"), wish(acme, two, "b"), wish(acme, one, "c")]
+    )
 
     assert first is not None
     assert second is not None
@@ -116,10 +118,10 @@ INSTANTS = ("created_at", "deadline_at", "wait_until", "next_publish_at", "start
 def test_call_that_is_admitted_in_a_group_is_one_like_any_other(acme: make.Customer, monkeypatch: pytest.MonkeyPatch):
     job = under_way(acme)
     text, metadata = "What?", {"step": 1}
-    _, grouped = services._admit_many(
+    _, grouped = group_admission._admit_many(
         [wish(acme, under_way(acme)), wish(acme, job, text, fingerprint="a", call_metadata=metadata)]
     )
-    monkeypatch.setattr(services, "_submit_together", lambda *_, **__: None)
+    monkeypatch.setattr(services, "submit_together", lambda *_, **__: None)
     alone = steps.ask(acme, job, text, fingerprint="b", call_metadata=metadata, reply_to="web")
 
     assert grouped is not None
@@ -139,7 +141,7 @@ def test_what_needs_a_decision_is_left_to_one_alone_and_the_rest_is_admitted(acm
     metered = by_tokens()
     steps.complete(acme, closed)
 
-    found = services._admit_many(
+    found = group_admission._admit_many(
         [
             wish(acme, closed),
             wish(metered, under_way(metered)),
@@ -156,7 +158,7 @@ def test_what_needs_a_decision_is_left_to_one_alone_and_the_rest_is_admitted(acm
 def test_first_calls_hold_their_jobs_prices(acme: make.Customer):
     jobs = [steps.open_job(acme) for _ in range(3)]
 
-    found = services._admit_many([wish(acme, job) for job in (*jobs, jobs[0])])
+    found = group_admission._admit_many([wish(acme, job) for job in (*jobs, jobs[0])])
 
     assert None not in found
     assert steps.money(acme) == (100, 3)
@@ -173,7 +175,7 @@ def test_first_calls_that_the_wallet_cannot_bear_together_are_judged_one_by_one(
     rich = make.customer(team_id="rich", credits=5)
     of_poor, of_rich = [steps.open_job(poor) for _ in range(3)], steps.open_job(rich)
 
-    found = services._admit_many([*(wish(poor, job) for job in of_poor), wish(rich, of_rich)])
+    found = group_admission._admit_many([*(wish(poor, job) for job in of_poor), wish(rich, of_rich)])
 
     assert [each is not None for each in found] == [False, False, False, True]
     assert (steps.money(poor), steps.money(rich)) == ((2, 0), (5, 1))
@@ -188,14 +190,14 @@ def test_wallet_that_is_locked_holds_up_nobody_else(acme: make.Customer, globex:
     one, two = steps.open_job(acme), steps.open_job(globex)
 
     with locked_elsewhere(Account.objects.get(team=acme.team)):
-        assert services._admit_many([wish(acme, one)]) == [None]
-        assert services._admit_many([wish(globex, two)]) != [None]
+        assert group_admission._admit_many([wish(acme, one)]) == [None]
+        assert group_admission._admit_many([wish(globex, two)]) != [None]
 
 
 def test_nothing_is_held_for_a_first_call_that_is_refused(acme: make.Customer):
     job = steps.open_job(acme)
 
-    assert services._admit_many([wish(acme, job, call_metadata={"x": "y" * 20_000})]) == [None]
+    assert group_admission._admit_many([wish(acme, job, call_metadata={"x": "y" * 20_000})]) == [None]
 
     assert (steps.money(acme), steps.fresh(job).terms) == ((100, 0), None)
 
@@ -204,7 +206,7 @@ def test_free_job_needs_no_hold(acme: make.Customer, settings: Any):
     settings.DEFAULT_CREDITS_PER_JOB = 0
     job = steps.open_job(acme)
 
-    assert services._admit_many([wish(acme, job)]) != [None]
+    assert group_admission._admit_many([wish(acme, job)]) != [None]
 
     assert (steps.money(acme), Hold.objects.count(), steps.terms_of(job).price_micros) == ((100, 0), 0, 0)
 
@@ -212,7 +214,7 @@ def test_free_job_needs_no_hold(acme: make.Customer, settings: Any):
 def test_job_of_another_team_is_none_of_yours(acme: make.Customer, globex: make.Customer):
     job = under_way(acme)
 
-    assert services._admit_many([wish(globex, job)]) == [None]
+    assert group_admission._admit_many([wish(globex, job)]) == [None]
     with pytest.raises(JobNotFound):
         steps.ask(globex, job)
     assert steps.fresh(job).open_calls == 0
@@ -252,7 +254,7 @@ def test_locked_job_holds_up_nobody_else(acme: make.Customer):
     one, two = under_way(acme), under_way(acme)
 
     with locked_elsewhere(one):
-        first, second = services._admit_many([wish(acme, one), wish(acme, two)])
+        first, second = group_admission._admit_many([wish(acme, one), wish(acme, two)])
 
     assert first is None
     assert second is not None

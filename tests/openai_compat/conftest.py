@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from apps.core import verification
-from apps.jobs import execution
+from apps.jobs import asking
 from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError, Usage
 from tests import make
 from tests.api.calling import Caller
@@ -81,7 +81,7 @@ class Provider:
 @pytest.fixture
 def provider(worker: None, monkeypatch: pytest.MonkeyPatch) -> Provider:
     found = Provider()
-    monkeypatch.setattr(execution, "gateway_for", lambda route: found)
+    monkeypatch.setattr(asking, "gateway_for", lambda route: found)
     return found
 
 

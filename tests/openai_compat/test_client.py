@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from pydantic import BaseModel
 
-from apps.jobs import execution
+from apps.jobs import asking, execution
 from apps.jobs.models import Call
 from tests import make
 from tests.api.calling import MESSAGES
@@ -308,7 +308,7 @@ def test_stream_that_breaks_off_is_the_client_s_error(client, worker, monkeypatc
             yield Chunk([{"index": 0, "delta": {"content": "Some"}, "finish_reason": None}])
             raise failures.broken_off()
 
-    monkeypatch.setattr(execution, "gateway_for", lambda _: Breaking())
+    monkeypatch.setattr(asking, "gateway_for", lambda _: Breaking())
     stream = client.chat.completions.create(model="chat-default", messages=MESSAGES, stream=True)
 
     assert next(stream).choices[0].delta.content == "Some"
@@ -323,7 +323,7 @@ def test_failure_before_a_stream_begins_has_its_status(client, worker, monkeypat
         def stream(self, request: Any, *, timeout_s: float) -> Any:
             raise failures.by_status(429, "", retry_after_s=1)
 
-    monkeypatch.setattr(execution, "gateway_for", lambda _: Failing())
+    monkeypatch.setattr(asking, "gateway_for", lambda _: Failing())
 
     with pytest.raises(openai.RateLimitError):
         client.with_options(max_retries=0).chat.completions.create(
