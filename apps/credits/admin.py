@@ -12,6 +12,7 @@ from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, link_to_
 from apps.core.admin_columns import credits_column, exact_percent, text_column, usd_column
 from apps.core.money import exact_credits
 from apps.credits.models import Account, BillingSettings, Entry, Grant, GrantUse, Hold, RateCard, RateCardVersion
+from apps.credits.models_books import Block, Period, PeriodBalance
 from apps.credits.pricing import DEFAULT_MICROS_PER_USD, DEFAULT_TOKENS_PER_CREDIT
 
 _OWNER_SEARCH = "team id or organization id"
@@ -309,3 +310,42 @@ class BillingSettingsAdmin(AuditedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return () if obj is None else ("team",)
+
+
+@admin.register(Block)
+class BlockAdmin(ReadOnlyAdmin):
+    """Entries as they were when they were sealed: `ledger_verify` finds one that was changed since."""
+
+    list_display = ("id", "account", "number", "first_seq", "last_seq", "hash", "sealed_at")
+    list_filter = (("sealed_at", admin.DateFieldListFilter),)
+    list_select_related = ("account__team", "account__organization")
+    search_fields = ("account__team__team_id__exact", "hash__exact")
+    search_help_text = "team id or hash, each whole"
+    ordering = ("-id",)
+    fields = ("id", "account", "number", "version", "first_seq", "last_seq", "previous_hash", "hash", "sealed_at")
+
+
+@admin.register(Period)
+class PeriodAdmin(ReadOnlyAdmin):
+    """Months whose books are closed."""
+
+    list_display = ("name", "ends_at", "closed_at", text_column("closed_by"))
+    search_fields = ("name",)
+    ordering = ("-name",)
+    fields = ("name", "ends_at", "closed_at", "closed_by")
+
+    def page_links(self, obj: Period) -> list[PageLink]:
+        return [link_to_list("Balances", "credits.periodbalance", period__name__exact=obj.pk)]
+
+
+@admin.register(PeriodBalance)
+class PeriodBalanceAdmin(ReadOnlyAdmin):
+    """What accounts had at the end of a closed month."""
+
+    list_display = ("id", "period", "account", "last_seq", credits_column("posted_micros"), "block_hash")
+    list_filter = ("period",)
+    list_select_related = ("period", "account__team", "account__organization")
+    search_fields = ("account__team__team_id__exact", "period__name__exact")
+    search_help_text = "team id or period, each whole"
+    ordering = ("-period", "account")
+    fields = ("id", "period", "account", "last_seq", credits_column("posted_micros"), "block_hash")

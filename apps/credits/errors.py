@@ -38,3 +38,9 @@ class HoldClosed(Conflict):
 
     code = "hold_closed"
     message = "The job's credits were charged or released before."
+
+
+class PeriodNotClosable(Conflict):
+    """Raised when a month is to be closed while it runs, or before the one that precedes it."""
+
+    code = "period_not_closable"

@@ -319,3 +319,7 @@ class BillingSettings(models.Model):
 
     def __str__(self) -> str:
         return f"billing of {self.team}"
+
+
+# Kept apart for length; Django finds models where this module names them.
+from apps.credits.models_books import Block, Period, PeriodBalance  # noqa: E402, F401

@@ -20,6 +20,7 @@ from apps.credits.models import (
     RateCard,
     RateCardVersion,
 )
+from apps.credits.models_books import Block, Period, PeriodBalance
 from tests.credits import books
 
 _numbers = itertools.count(1)
@@ -92,6 +93,15 @@ def card(**columns: Any) -> RateCard:
     return RateCard.objects.create(**columns)
 
 
+def block(wallet: Account, **columns: Any) -> None:
+    Block.objects.create(**{"account": wallet, "number": 1, "version": 1, "first_seq": 1, "last_seq": 1, **columns})
+
+
+def period_balance(wallet: Account) -> None:
+    period, _ = Period.objects.get_or_create(name="2026-01", defaults={"ends_at": clock.now()})
+    PeriodBalance.objects.create(period=period, account=wallet, last_seq=1, posted_micros=1)
+
+
 def system(wallet: Account, **columns: Any) -> None:
     Account.objects.filter(pk=ISSUED_ID).update(**columns)
 
@@ -138,6 +148,11 @@ WRONG: list[tuple[str, Callable[[Account], Any]]] = [
     ("grant_remaining", lambda w: grant(w, remaining_micros=11)),
     ("grant_use_amount", lambda w: use(w, amount_micros=0)),
     ("grant_use_once", lambda w: twice(use, w, amount_micros=1)),
+    ("block_number_once", lambda w: [block(w), block(w, first_seq=2, last_seq=2)]),
+    ("block_first_seq_once", lambda w: [block(w), block(w, number=2)]),
+    ("block_range", lambda w: block(w, first_seq=0)),
+    ("block_range", lambda w: block(w, first_seq=2)),
+    ("period_balance_once", lambda w: twice(period_balance, w)),
     ("rate_card_team_once", lambda w: twice(card, team=w.team)),
     ("rate_card_organization_once", lambda w: twice(card, organization=w.organization, job_type="a")),
     ("rate_card_platform_once", lambda w: twice(card, job_type="a")),
