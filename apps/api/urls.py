@@ -7,6 +7,7 @@ from django.urls import URLPattern, re_path
 from apps.api import (
     access_groups,
     aliases,
+    allowances,
     calls,
     credits,
     jobs,
@@ -19,6 +20,7 @@ from apps.api import (
     streams,
     teams,
     usage,
+    vouchers,
 )
 
 
@@ -101,10 +103,17 @@ urlpatterns = [
     route("provider-credentials/{credential_id}", provider_credentials.OneCredential),
     route("provider-credentials/{credential_id}/activate", provider_credentials.ActivateCredential),
     route("provider-credentials/{credential_id}/deactivate", provider_credentials.DeactivateCredential),
+    route("vouchers", vouchers.VoucherList),
+    route("vouchers/redeem", vouchers.RedeemVoucher),
+    route("vouchers/{voucher_id}", vouchers.OneVoucher),
     route("periods", periods.PeriodList),
     route("periods/close", periods.ClosePeriod),
     route("credits/teams/{team_id}/balance", credits.TeamBalance),
     route("credits/teams/{team_id}/add", credits.AddCredits),
+    route("credits/teams/{team_id}/replenish", credits.Replenish),
+    route("credits/teams/{team_id}/configure-auto-refill", allowances.ConfigureAutoRefill),
+    route("credits/teams/{team_id}/scheduled-grants", allowances.ScheduledGrants),
+    route("credits/teams/{team_id}/scheduled-grants/{grant_id}", allowances.OneScheduledGrant),
     route("credits/teams/{team_id}/transactions", credits.TeamTransactions),
     route("credits/teams/{team_id}/check", credits.CheckCredits),
     route("credits/teams/{team_id}/budget-mode", pricing.TeamBudgetMode),

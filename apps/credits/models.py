@@ -323,3 +323,4 @@ class BillingSettings(models.Model):
 
 # Kept apart for length; Django finds models where this module names them.
 from apps.credits.models_books import Block, Period, PeriodBalance  # noqa: E402, F401
+from apps.credits.models_offers import Allowance, Redemption, ScheduledGrant, Voucher  # noqa: E402, F401

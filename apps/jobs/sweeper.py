@@ -20,7 +20,7 @@ from apps.core import clock, idempotency
 from apps.core.db import is_postgresql, release_connection
 from apps.core.ids import first_id_at, parse_uuid
 from apps.core.models import Process
-from apps.credits import ledger, sealing
+from apps.credits import allowances, ledger, sealing
 from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
@@ -49,6 +49,7 @@ class Swept:
     jobs_closed: int = 0
     holds_released: int = 0
     forgotten: int = 0
+    granted: int = 0
     sealed: int = 0
     details: dict[str, int] = field(default_factory=dict)
 
@@ -57,7 +58,7 @@ class Swept:
             f"published {self.published}, taken over {self.taken_over}, failed {self.failed},"
             f" expired {self.expired}, unanswered {self.unanswered}, jobs closed {self.jobs_closed},"
             f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten},"
-            f" blocks sealed {self.sealed}"
+            f" grants posted {self.granted}, blocks sealed {self.sealed}"
         )
 
 
@@ -95,6 +96,7 @@ def run() -> Swept:
     swept.holds_released += _release_orphaned_holds()
     swept.forgotten += _forget_payloads()
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
+    swept.granted += allowances.post_scheduled() + allowances.refill_due()
     swept.sealed += _seal()
     if any((swept.taken_over, swept.failed, swept.expired, swept.jobs_closed, swept.holds_released)):
         log.warning("swept: %s", swept)
