@@ -95,6 +95,7 @@ class ChunkReader:
         self._has_cost = has_cost
         self._begun: set[int] = set()
         self._ended: set[int] = set()
+        self._is_cut = False
         self._calling: set[int] = set()
         self._has_spoken = False
 
@@ -115,6 +116,24 @@ class ChunkReader:
         if is_suspect and chunk is not None and not _can_be_kept(chunk.choices):
             raise failures.malformed()
         return chunk
+
+    def close(self) -> Chunk | None:
+        """At the provider's own word that the answer is over: the finish reasons that it owes, if any.
+
+        Of several choices LiteLLM sends that of the first to end alone (seen with 1.106.2). The others may have met
+        the same cap.  Raises: GatewayError when no choice has one.
+        """
+        if not self._ended:
+            raise failures.broken_off()
+        owed = sorted(self._begun - self._ended)
+        self._ended |= self._begun
+        otherwise = "length" if self._is_cut else "stop"
+        ends = [(index, "tool_calls" if index in self._calling else otherwise) for index in owed]
+        return (
+            Chunk([{"index": index, "delta": {}, "finish_reason": reason} for index, reason in ends])
+            if ends
+            else None
+        )
 
     def parse(self, event: Any) -> Chunk | None:
         """The same of an event that has been parsed."""
@@ -163,6 +182,7 @@ class ChunkReader:
         if choice.get("finish_reason") and index not in self._ended:
             reason = _finish_reason(choice["finish_reason"], is_calling=index in self._calling)
             self._ended.add(index)
+            self._is_cut |= reason == "length"
         if index not in self._begun:
             self._begun.add(index)
             delta = {"role": "assistant", "content": "", **delta}
