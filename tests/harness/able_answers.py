@@ -22,7 +22,12 @@ _UNTOLD = frozenset({"model", "messages", "user", "stream", "stream_options"})
 def able(request: dict[str, Any], *, number: int) -> Answer:
     """A chat completion; `number` makes its ids unique."""
     calls = [
-        {"id": f"call_{number}_{position}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        {
+            "id": f"call_{number}_{position}",
+            "type": "function",
+            "function": {"name": name, "arguments": arguments, CANARY_FIELD: 1},
+            CANARY_FIELD: 1,
+        }
         for position, (name, arguments) in enumerate(_calls(request))
     ]
     text, finish_reason = (None, "tool_calls") if calls else faults.capped(request, _text(request))

@@ -256,7 +256,7 @@ def test_nulls_repeated_roles_and_empty_chunks_are_left_out():
 
 
 def test_what_names_the_provider_is_dropped():
-    named = {"provider_specific_fields": {"thought_signature": "x"}}
+    named = {"provider_specific_fields": {"thought_signature": "x"}, "vendor_field": 1}
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "", **named}}
     chunks = streamed(
         event(

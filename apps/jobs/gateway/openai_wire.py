@@ -37,7 +37,9 @@ _MESSAGE_FIELDS = frozenset(
         "reasoning", "reasoning_content", "thinking_blocks",
     ]
 )  # fmt: skip
-_PROVIDERS_OWN = "provider_specific_fields"
+# A tool call's, of either type. Gemini takes a call back only with the signature in `extra_content`.
+_CALL_FIELDS = frozenset(["index", "id", "type", "function", "custom", "extra_content"])
+_CALLED_FIELDS = frozenset(["name", "arguments", "input"])
 # Above it a token count is nonsense, whatever was asked.
 _MAX_TOKENS = 1_000_000_000
 # Above it a reported cost of one call is nonsense.
@@ -301,16 +303,16 @@ def _message(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _call(raw: dict[str, Any]) -> dict[str, Any]:
-    """A tool call, or a fragment of one, as it is passed on: without the provider's own fields, which LiteLLM puts
-    there and into the function, and without nulls, which its SDK fills fragments up with."""
-    kept = {name: value for name, value in raw.items() if value is not None and name != _PROVIDERS_OWN}
+    """A tool call, or a fragment of one, as it is passed on: without the provider's own fields, which LiteLLM lets
+    through and adds to, also in the function, and without nulls, which its SDK fills fragments up with."""
+    kept = {name: value for name, value in raw.items() if value is not None and name in _CALL_FIELDS}
     for kind, text in (("function", "arguments"), ("custom", "input")):
         called = kept.get(kind)
         if called is None:
             continue
         if not isinstance(called, dict) or not isinstance(called.get("name") or "", str):
             raise failures.malformed()
-        called = {n: value for n, value in called.items() if value is not None and n != _PROVIDERS_OWN}
+        called = {n: value for n, value in called.items() if value is not None and n in _CALLED_FIELDS}
         if not isinstance(called.get(text, ""), str):
             # Some send the object that its text should be.
             called[text] = _dumped(called[text])
