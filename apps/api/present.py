@@ -13,7 +13,7 @@ from apps.credits import pricing
 from apps.credits.allowances import Refill
 from apps.credits.billing import Balance, Plan, Posting
 from apps.jobs.models import Call, Job
-from apps.jobs.streaming.chunks import usage
+from apps.jobs.streaming.chunks import completion_id, usage
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 from apps.virtual_keys.models import VirtualKey
@@ -125,7 +125,7 @@ def answer(call: Call) -> dict[str, Any]:
             "model": call.model_group_used,
             "model_group": call.model_group_used,
         },
-        "id": stored.get("id") or f"chatcmpl-{call.pk.hex}",
+        "id": completion_id(call),
         "object": "chat.completion",
         "created": stored.get("created") or _timestamp(call.created_at),
         "model": call.model_group_used,
