@@ -105,7 +105,7 @@ class CallView(KeyView):
                 writer_for=lambda call: self.writer(call, includes_usage=includes_usage),
                 with_job=True,
             )
-            answer = streamed(body_sent)
+            answer = streamed(request, body_sent)
             errors.name_call(answer, body_sent.call.job_id, body_sent.call.pk)
             return answer
         with replies.mailbox().place():
