@@ -111,7 +111,7 @@ class CallView(KeyView):
                 # Of a call that failed before its first piece; what refuses one has no call yet.
                 has_failed = "call_id" in error.details
                 return errors.refusal(error, is_final=has_failed and idempotent is not None)
-            answer = streamed(body_sent)
+            answer = streamed(request, body_sent)
             errors.name_call(answer, body_sent.call.job_id, body_sent.call.pk)
             return answer
         with replies.mailbox().place():
