@@ -60,7 +60,7 @@ def ask(claimed: Claimed) -> Outcome:
         try:
             outcome = _try(claimed, current)
         except GatewayError as error:
-            candidates.note(current, has_failed=error.is_retryable)
+            candidates.note(call, current, has_failed=error.is_retryable)
             following = next((each for each in left if candidates.may_follow(error, current, each)), None)
             outcome = failed(call, error, started)
             if following is None or time.monotonic() - started > claimed.seconds_left - 1:
@@ -73,7 +73,7 @@ def ask(claimed: Claimed) -> Outcome:
                 return outcome
             current = following
         else:
-            candidates.note(current, has_failed=False)
+            candidates.note(call, current, has_failed=False)
             unfit = _unfit(call, outcome) if call.validates else None
             if unfit is None:
                 return outcome
