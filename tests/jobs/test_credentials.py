@@ -159,6 +159,22 @@ def test_model_group_goes_on_with_its_next_model(customer: make.Customer, server
     assert tries == [("gpt-9", "failed", "provider_configuration"), ("llama", "succeeded", "")]
 
 
+@pytest.mark.parametrize(
+    ("name", "provider", "asked"),
+    [("gpt-9", "openai", "gpt-9"), ("openai/gpt-9", None, "gpt-9"), ("a/openai/gpt-9", "openai", "a/openai/gpt-9")],
+)
+def test_member_that_is_no_alias_is_called_with_its_provider_s_key(
+    customer: make.Customer, server: RawServer, name: str, provider: str | None, asked: str
+):
+    members = [model_groups.Member(name, route="openai", provider=provider)]
+    model_groups.create("chat", members=members, actor=make.TESTER)
+    grouped = make.customer(team_id="grouped", org=customer.organization, credits=100, model_groups=["chat"])
+    keep(customer, server.url)
+
+    assert called(grouped, "chat").state == "succeeded"
+    assert (keys_sent(server), server.bodies[0]["model"]) == ([KEY], asked)
+
+
 def test_model_that_fails_one_organization_does_not_rest_for_another(
     customer: make.Customer, globex: make.Customer, provider: RunningProvider
 ):
