@@ -66,6 +66,7 @@ class CallView(KeyView):
         job_type: str,
         user: str = "",
         kind: Call.Kind = Call.Kind.CHAT,
+        validates: bool = False,
     ) -> HttpResponseBase:
         """The call's answer by `present`, once there is one, or its stream. Its failure is answered here too.
 
@@ -89,6 +90,7 @@ class CallView(KeyView):
             call_metadata=place.metadata if place.job_id else None,
             kind=kind,
             is_streamed=streams,
+            validates=validates,
         )
 
         def submit(reply_to: str) -> services.Submitted:
