@@ -360,21 +360,29 @@ _MARK_MANY = Rows(
     Attempt,
     ("call", "claim", "delivered_bytes"),
     """
-    WITH given AS ({rows})
-    UPDATE jobs_attempt SET {assignments} FROM given
-    WHERE jobs_attempt.call_id = given.call_id AND jobs_attempt.claim = given.claim AND state = 'running'
+    WITH rows AS ({rows}),
+    given AS (
+        SELECT jobs_attempt.id, rows.call_id, rows.claim, rows.delivered_bytes
+        FROM jobs_attempt JOIN rows ON jobs_attempt.call_id = rows.call_id AND jobs_attempt.claim = rows.claim
+        WHERE jobs_attempt.state = 'running'
+        ORDER BY jobs_attempt.id FOR UPDATE OF jobs_attempt SKIP LOCKED
+    )
+    UPDATE jobs_attempt SET {assignments} FROM given WHERE jobs_attempt.id = given.id
+    RETURNING given.call_id, given.claim
     """,
     keys=("call", "claim"),
 )
 
 
-def mark(marks: Sequence[dict[str, Any]]) -> None:
-    """Save how much was sent on: call, claim and delivered_bytes of each."""
+def mark(marks: Sequence[dict[str, Any]]) -> set[tuple[Any, int]]:
+    """Save how much was sent on: call, claim and delivered_bytes of each. Calls and claims of those saved.
+
+    Of several, what is locked just now is left out: most likely its stream ends, and a group that ends locks its
+    tries in whatever order.
+    """
     if len(marks) > 1 and is_postgresql():
-        _MARK_MANY.run(marks)
-        return
-    for one in marks:
-        _MARK.run(**one)
+        return {(row[0], row[1]) for row in _MARK_MANY.run(marks)}
+    return {(one["call"], one["claim"]) for one in marks if _MARK.run(**one)}
 
 
 # --- The end of a call -------------------------------------------------------------------------------------
