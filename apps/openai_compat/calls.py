@@ -96,7 +96,13 @@ class CallView(KeyView):
         def submit(reply_to: str) -> services.Submitted:
             submitted = None
             if idempotent is None and _is_retry(request):
-                submitted = retries.attach(self.principal.team, wanted.fingerprint, wait_s=wait_s, reply_to=reply_to)
+                submitted = retries.attach(
+                    self.principal.team,
+                    wanted.fingerprint,
+                    job_id=place.job_id,
+                    wait_s=wait_s,
+                    reply_to=reply_to,
+                )
             return submitted or self._submit(wanted, place, user, wait_s, idempotent, reply_to=reply_to)
 
         if streams and isinstance(parameters, Parameters):
