@@ -39,6 +39,12 @@ class ModelGroupNotFound(NotFound):
     code = "model_group_not_found"
 
 
+class PriceNotFound(NotFound):
+    """Raised when a provider model has no price."""
+
+    code = "price_not_found"
+
+
 class AliasExists(InvalidRequest):
     """Raised when an alias of that name exists."""
 

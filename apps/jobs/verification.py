@@ -21,6 +21,7 @@ from django.db.models import (
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Concat, Replace, Substr
 
+from apps.catalog.price_models import PriceSource
 from apps.core.db import is_postgresql
 from apps.core.verification import Difference, compare, each
 from apps.credits.models import Entry, Hold
@@ -30,6 +31,8 @@ ChargeState = Job.ChargeState
 _CLOSED = Q(status__in=[Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.CANCELLED])
 _OPEN_CALL = Q(calls__state__in=Call.OPEN_STATES)
 _SERVED_CALL = Q(calls__state=Call.State.SUCCEEDED)
+# Of a stream that broke off too: other calls that did not succeed have no tokens.
+_DELIVERED_CALL = ~_OPEN_CALL & (Q(calls__prompt_tokens__gt=0) | Q(calls__completion_tokens__gt=0))
 
 
 def totals_follow_from_calls() -> Iterator[Difference]:
@@ -46,6 +49,9 @@ def totals_follow_from_calls() -> Iterator[Difference]:
             "prompt_tokens": _total("calls__prompt_tokens", of=~_OPEN_CALL),
             "completion_tokens": _total("calls__completion_tokens", of=~_OPEN_CALL),
             "provider_cost_nanousd": _total("calls__provider_cost_nanousd", of=~_OPEN_CALL),
+            "unpriced_calls": Count(
+                "calls", filter=Q(calls__price_source=PriceSource.NONE) & (_SERVED_CALL | _DELIVERED_CALL)
+            ),
             "latency_total_ms": _total("calls__latency_ms", of=_SERVED_CALL),
             "open_bound_nanousd": _total("calls__bound_nanousd", of=_OPEN_CALL),
             "open_bound_tokens": _total("calls__bound_input_tokens", of=_OPEN_CALL)
