@@ -45,6 +45,12 @@ class PriceNotFound(NotFound):
     code = "price_not_found"
 
 
+class InvalidPriceMap(InvalidRequest):
+    """Raised when a file to import prices from cannot be read as LiteLLM's price map."""
+
+    code = "invalid_price_map"
+
+
 class AliasExists(InvalidRequest):
     """Raised when an alias of that name exists."""
 
