@@ -41,6 +41,7 @@ def _rate_field(name: str) -> forms.DecimalField:
 class PriceForm(forms.ModelForm):  # type: ignore[type-arg]
     """A price to add."""
 
+    # A field for each rate, declared here since the form's metaclass collects them.
     locals().update({name: _rate_field(name) for name in _RATES})
 
     class Meta:

@@ -120,6 +120,11 @@ class Job(models.Model):
         return self.prompt_tokens + self.completion_tokens
 
     @property
+    def known_cost_nanousd(self) -> int | None:
+        """What the providers took for its served calls; None when that is not known of all of them."""
+        return None if self.unpriced_calls else self.provider_cost_nanousd
+
+    @property
     def credit_applied(self) -> bool:
         return self.charge_state == self.ChargeState.CHARGED and self.charged_micros > 0
 

@@ -21,7 +21,7 @@ from django.db.models import (
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Concat, Replace, Substr
 
-from apps.catalog.price_models import PriceSource
+from apps.catalog.price_models import Price, PriceSource
 from apps.core.db import is_postgresql
 from apps.core.verification import Difference, compare, each
 from apps.credits.models import Entry, Hold
@@ -174,6 +174,29 @@ def calls_and_attempts_agree() -> Iterator[Difference]:
     )
 
 
+def calls_keep_their_price() -> Iterator[Difference]:
+    """A call with a dated price has its input and output prices frozen beside it; without one it names no price."""
+    frozen = Price.objects.filter(
+        pk=OuterRef("price_id"),
+        input_nanousd_per_mtok=OuterRef("input_nanousd_per_mtok"),
+        output_nanousd_per_mtok=OuterRef("output_nanousd_per_mtok"),
+    )
+    yield from each(
+        Call.objects.filter(price_id__isnull=False).exclude(Exists(frozen)),
+        check="call.price_id",
+        kind="call",
+        expected="a price with the call's frozen figures",
+        found="price_id",
+    )
+    yield from each(
+        Call.objects.filter(price_source=PriceSource.PRICE, price_id__isnull=True),
+        check="call.price_source",
+        kind="call",
+        expected="the price that it rests on",
+        found="price_source",
+    )
+
+
 CHECKS = (
     totals_follow_from_calls,
     lost_cost_follows_from_attempts,
@@ -182,6 +205,7 @@ CHECKS = (
     charged_is_the_charge,
     jobs_are_settled_when_they_end,
     calls_and_attempts_agree,
+    calls_keep_their_price,
 )
 
 
