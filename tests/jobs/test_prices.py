@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.catalog import prices
 from apps.catalog import services as catalog
@@ -348,6 +350,36 @@ def test_bound_is_at_the_dearest_class_that_may_apply(
     found = bound(Rates(**scaled), **body)
 
     assert found.nanousd == (found.input_tokens * input_rate + found.output_tokens * output_rate) * 1000
+
+
+_RATE = st.integers(0, 10**13)
+_COUNT = st.integers(0, 10**6)
+
+
+@given(
+    rates=st.builds(
+        Rates,
+        input=_RATE,
+        output=_RATE,
+        cached_input=st.none() | _RATE,
+        cache_write=st.none() | _RATE,
+        cache_write_1h=st.none() | _RATE,
+        reasoning=st.none() | _RATE,
+        image_output=st.none() | _RATE,
+        per_request=_RATE,
+    ),
+    counts=st.lists(_COUNT, min_size=7, max_size=7),
+)
+def test_whatever_the_classes_they_cost_no_more_than_the_bound(rates: Rates, counts: list[int]):
+    names = ("input", "cached_input", "cache_write", "cache_write_1h", "output", "reasoning", "image_output")
+    classes = dict(zip(names, counts, strict=True))
+    outputs = sum(classes[name] for name in ("output", "reasoning", "image_output"))
+    inputs = sum(classes.values()) - outputs
+    model = catalog.ResolvedModel(
+        "m", "m", "litellm", "", "m", rates.input, rates.output, None, price_source="price", price_rates=rates
+    )
+
+    assert rates.cost_nanousd(classes) <= bounds._cost_nanousd(model, {}, inputs, outputs)
 
 
 def test_hold_covers_what_the_dearest_classes_cost(metered: make.Customer, monkeypatch: pytest.MonkeyPatch):

@@ -6,7 +6,6 @@ The total says which; docs/prices.md, "Usage", has the rules, tests/jobs/usage_v
 """
 
 from collections.abc import Mapping
-from itertools import product
 from typing import Any
 
 from apps.jobs.gateway.interface import Usage
@@ -35,11 +34,19 @@ def read_usage(raw: object, *, has_output: bool = True) -> Usage | None:
     beside = sum(inputs.get(name, 0) for name in _CACHE)
     thought = outputs.get("reasoning", 0)
     # Beside the completion before beside the prompt: of two readings with one sum the dearer.
-    for input_tokens, output_tokens in product((prompt, prompt + beside), (completion, completion + thought)):
+    for input_tokens, output_tokens in (
+        (prompt, completion),
+        (prompt, completion + thought),
+        (prompt + beside, completion),
+        (prompt + beside, completion + thought),
+    ):
         if (
             total in (0, input_tokens + output_tokens)
-            and _fits(inputs, input_tokens, beside)
-            and _fits(outputs, output_tokens, thought)
+            and beside <= input_tokens
+            and thought <= output_tokens
+            # Cached ones may be sound or images too.
+            and sum(inputs.values()) - inputs.get("cached_input", 0) <= input_tokens
+            and sum(outputs.values()) <= output_tokens
         ):
             return _usage(input_tokens, output_tokens, inputs, outputs)
     inputs.pop("cached_input", None)
@@ -55,6 +62,7 @@ def whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
+_NOTHING: Mapping[str, Any] = {}
 _CACHE = ("cached_input", "cache_write", "cache_write_1h")
 
 
@@ -70,35 +78,38 @@ def _input_classes(raw: Mapping[str, Any]) -> dict[str, int]:
         details.get("cache_creation_tokens"),
         details.get("cache_write_tokens"),
     )
-    for_an_hour = _said(
-        *(
-            _dict(place).get("ephemeral_1h_input_tokens")
-            for place in (raw.get("cache_creation"), details.get("cache_creation_token_details"))
+    found: dict[str, int] = {}
+    write = 0
+    if written:
+        write = max(written)
+        for_an_hour = _said(
+            _dict(raw.get("cache_creation")).get("ephemeral_1h_input_tokens"),
+            _dict(details.get("cache_creation_token_details")).get("ephemeral_1h_input_tokens"),
         )
-    )
-    write, write_1h = max(written, default=0), max(for_an_hour, default=0)
-    return _named(
-        cache_write_1h=min(write, write_1h),
-        audio_input=whole(details.get("audio_tokens")),
-        cache_write=write - min(write, write_1h),
-        image_input=whole(details.get("image_tokens")),
-        cached_input=min(cached, default=0),
-    )
+        if for_an_hour:
+            found["cache_write_1h"] = min(write, max(for_an_hour))
+            write -= found["cache_write_1h"]
+    if sound := whole(details.get("audio_tokens")):
+        found["audio_input"] = sound
+    if write:
+        found["cache_write"] = write
+    if drawn := whole(details.get("image_tokens")):
+        found["image_input"] = drawn
+    if cached:
+        found["cached_input"] = min(cached)
+    return found
 
 
 def _output_classes(raw: Mapping[str, Any]) -> dict[str, int]:
     details = _dict(raw.get("completion_tokens_details"))
-    reasoning = _said(details.get("reasoning_tokens"), raw.get("reasoning_tokens"))
-    return _named(
-        image_output=whole(details.get("image_tokens")),
-        audio_output=whole(details.get("audio_tokens")),
-        reasoning=max(reasoning, default=0),
-    )
-
-
-def _fits(classes: Mapping[str, int], tokens: int, at_least: int) -> bool:
-    """Whether the classes can be parts of so many tokens. Cached ones may be sound or images too."""
-    return at_least <= tokens and sum(n for name, n in classes.items() if name != "cached_input") <= tokens
+    found: dict[str, int] = {}
+    if drawn := whole(details.get("image_tokens")):
+        found["image_output"] = drawn
+    if sound := whole(details.get("audio_tokens")):
+        found["audio_output"] = sound
+    if reasoning := _said(details.get("reasoning_tokens"), raw.get("reasoning_tokens")):
+        found["reasoning"] = max(reasoning)
+    return found
 
 
 def _usage(
@@ -118,18 +129,18 @@ def _split(tokens: int, classes: Mapping[str, int], rest: str) -> dict[str, int]
     """So many tokens as disjoint classes; what is left is the rest."""
     found: dict[str, int] = {}
     for name, count in classes.items():
-        found[name] = min(count, tokens)
-        tokens -= found[name]
-    return _named(**found, **{rest: tokens})
+        if taken := min(count, tokens):
+            found[name] = taken
+            tokens -= taken
+    if tokens:
+        found[rest] = tokens
+    return found
 
 
 def _said(*values: object) -> list[int]:
-    return [count for count in map(whole, values) if count]
-
-
-def _named(**counts: int | None) -> dict[str, int]:
-    return {name: count for name, count in counts.items() if count}
+    # Most are not there.
+    return [count for value in values if value is not None and (count := whole(value))]
 
 
 def _dict(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else _NOTHING
