@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,8 @@ from apps.catalog.rates import Rates
 from apps.core import append_only, clock
 from apps.credits.errors import PricesMissing
 from apps.jobs import bounds, candidates
-from apps.jobs.gateway.interface import GatewayError, Usage
+from apps.jobs.gateway import failures, routes
+from apps.jobs.gateway.interface import Chunk, GatewayError, Usage
 from apps.jobs.gateway.usage import read_usage
 from apps.jobs.models import Attempt, Call
 from tests import make
@@ -169,6 +171,46 @@ def test_group_of_ends_writes_classes_sources_and_flags(flat: make.Customer, mon
     assert [attempt.usage_mismatch for attempt in Attempt.objects.order_by("id")] == [False, True, False]
 
 
+def piece(text: str = "", *, finish: str | None = None, **more: Any) -> Chunk:
+    delta = {"role": "assistant", "content": text}
+    return Chunk([{"index": 0, "delta": delta, "finish_reason": finish}], **more)
+
+
+def streaming(monkeypatch: pytest.MonkeyPatch, *chunks: Chunk | GatewayError) -> None:
+    class Streams(steps.Route):
+        def stream(self, request: Any, *, timeout_s: float) -> Any:
+            for chunk in chunks:
+                if isinstance(chunk, GatewayError):
+                    raise chunk
+                yield chunk
+
+    monkeypatch.setitem(routes._ROUTES, "demo", Streams(lambda _: steps.answer()))
+
+
+def test_b9_stream_s_classes_are_priced_each(flat: make.Customer, monkeypatch: pytest.MonkeyPatch):
+    streaming(monkeypatch, piece("Yes.", finish="stop"), Chunk([], usage=read_usage(CACHED)))
+    price()
+
+    call = served(flat, is_streamed=True)
+
+    assert call.usage_classes == {"input": 20, "cached_input": 80, "output": 20, "reasoning": 30}
+    assert (call.provider_cost_nanousd, call.price_source) == (CACHED_COST, "price")
+
+
+def test_stream_that_broke_off_costs_what_was_sent_on_or_is_unknown(
+    flat: make.Customer, monkeypatch: pytest.MonkeyPatch
+):
+    streaming(monkeypatch, piece("four byte " * 20), failures.broken_off())
+    job = steps.open_job(flat)
+    unpriced = served(flat, is_streamed=True, job=job)
+    price()
+    priced = served(flat, text="again", is_streamed=True, job=job)
+
+    assert [call.price_source for call in (unpriced, priced)] == ["none", "price"]
+    assert priced.provider_cost_nanousd == priced.prompt_tokens * 1000 + 50 * 4000
+    assert (priced.job.unpriced_calls, priced.job.known_cost_nanousd) == (1, None)
+
+
 # --- Which price counts ------------------------------------------------------------------------------------
 
 
@@ -315,6 +357,23 @@ def test_plain_call_reads_no_price_while_the_provider_works(
     steps.run(submitted)
 
     assert asked == [1]
+
+
+def test_price_costs_a_plain_call_no_query(flat: make.Customer, monkeypatch: pytest.MonkeyPatch):
+    answering(monkeypatch)
+
+    def queries(text: str) -> int:
+        catalog.forget_cached()
+        with CaptureQueriesContext(connection) as captured:
+            served(flat, text=text)
+        return len(captured)
+
+    queries("first")
+    without = queries("without")
+    price()
+    queries("the price is read once")
+
+    assert queries("with") == without
 
 
 # --- Bounds ------------------------------------------------------------------------------------------------
