@@ -149,6 +149,8 @@ def entered(
         provider_model=model.provider_model,
         input_nanousd_per_mtok=model.input_nanousd_per_mtok,
         output_nanousd_per_mtok=model.output_nanousd_per_mtok,
+        price_id=model.price_id,
+        price_source=model.price_source,
         candidates=candidates.frozen(model, only_priced=terms.mode == pricing.Mode.METERED_USD),
         # A flat job's caller may leave the length to the model; a metered one's hold rests on the cap.
         max_output_tokens=bound.output_cap if terms.is_metered else None,

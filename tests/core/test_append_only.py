@@ -6,12 +6,15 @@ import pytest
 from django.core.checks import run_checks
 from django.db import DatabaseError, connection, transaction
 
+from apps.catalog import prices
+from apps.catalog.price_models import Price
+from apps.catalog.rates import Rates
 from apps.core import append_only, audit
 from apps.core.models import AuditEntry
 from apps.credits.models import Entry, GrantUse
 from tests import make
 
-TABLES = {"core_auditentry", "credits_entry", "credits_grantuse"}
+TABLES = {"catalog_price", "core_auditentry", "credits_entry", "credits_grantuse"}
 
 
 @pytest.fixture
@@ -24,7 +27,13 @@ def rows(db: None, settings: Any) -> dict[str, Any]:
     customer = make.customer(credits=10)
     steps.run(steps.create_and_call(customer))
     assert GrantUse.objects.exists()
-    return {"core_auditentry": AuditEntry, "credits_entry": Entry, "credits_grantuse": GrantUse}
+    prices.add("provider/chat", Rates(1, 2), actor=make.TESTER)
+    return {
+        "catalog_price": Price,
+        "core_auditentry": AuditEntry,
+        "credits_entry": Entry,
+        "credits_grantuse": GrantUse,
+    }
 
 
 def execute(*statements: str) -> None:
