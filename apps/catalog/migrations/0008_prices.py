@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('catalog', '0006_provider_credentials'),
+        ('catalog', '0007_member_provider'),
     ]
 
     operations = [
