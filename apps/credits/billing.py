@@ -13,6 +13,7 @@ from apps.core.actors import Actor
 from apps.core.errors import InvalidRequest
 from apps.core.money import MICROS, PPM, exact_credits, whole_credits
 from apps.core.prepared import Select, param
+from apps.credits import ledger
 from apps.credits.models import Account, BillingSettings, Entry, RateCard, RateCardVersion
 from apps.credits.pricing import DEFAULT_MICROS_PER_USD, DEFAULT_TOKENS_PER_CREDIT, Mode
 from apps.teams.models import Team
@@ -27,7 +28,8 @@ _BUDGET_MODE_OF = {mode: name for name, mode in BUDGET_MODES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """A general wallet's figures in micros. `spendable` is posted less held."""
+    """An account's figures in micros. `spendable` is posted less held. What has expired is taken off, also before it
+    is posted."""
 
     allocated_micros: int = 0
     used_micros: int = 0
@@ -35,6 +37,7 @@ class Balance:
     held_micros: int = 0
     debt_micros: int = 0
     credit_line_micros: int = 0
+    has_restricted: bool = False
     exists: bool = False
 
     @property
@@ -80,12 +83,14 @@ _BALANCE_FIELDS = (
     "held_micros",
     "debt_micros",
     "credit_line_micros",
+    "has_restricted",
 )
 
 
 _WALLET: Select[Account] = Select(
     lambda: (
         Account.objects.filter(team=param("team", Account), kind=Account.Kind.WALLET, restriction="")
+        .annotate(is_due=ledger.is_due())
         .only(*_BALANCE_FIELDS)
         .order_by()[:1]
     )
@@ -98,17 +103,23 @@ _HIDES_COSTS: Select[BillingSettings] = Select(
 def balance(team: Team) -> Balance:
     """The team's general wallet; all zero (and `exists` false) before it has one."""
     wallet = _WALLET.first(team=team.pk)
-    if wallet is None:
-        return Balance()
-    return Balance(**{name: getattr(wallet, name) for name in _BALANCE_FIELDS}, exists=True)
+    return Balance() if wallet is None else balance_of(wallet)
+
+
+def balance_of(account: Account) -> Balance:
+    """The figures of an account that was read with `is_due`."""
+    figures = {name: getattr(account, name) for name in _BALANCE_FIELDS}
+    if account.is_due:  # type: ignore[attr-defined]
+        expired = sum(amount for _, amount in ledger.due_on(account.pk))
+        figures["posted_micros"] -= expired
+        figures["allocated_micros"] -= expired
+    return Balance(**figures, exists=True)
 
 
 def balances(teams: list[Team]) -> dict[int, Balance]:
-    """Balances by team's primary key, in one query."""
-    rows = Account.objects.filter(team__in=teams, kind=Account.Kind.WALLET, restriction="").values(
-        "team_id", *_BALANCE_FIELDS
-    )
-    found = {row.pop("team_id"): Balance(**row, exists=True) for row in rows}
+    """Balances by team's primary key, in one query (and two for each wallet of which something has just expired)."""
+    wallets = Account.objects.filter(team__in=teams, kind=Account.Kind.WALLET, restriction="")
+    found = {wallet.team_id: balance_of(wallet) for wallet in wallets.annotate(is_due=ledger.is_due())}
     return {team.pk: found.get(team.pk, Balance()) for team in teams}
 
 
