@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 
 from apps.core import append_only, clock
 from apps.core.verification import Difference, compare, each
+from apps.credits import periods, sealing
 from apps.credits.ledger import expiry
 from apps.credits.models import (
     EXPIRED_ID,
@@ -325,6 +326,8 @@ CHECKS = (
     wallets_beside_the_general_one_are_known,
     allocations_join_pools_and_their_wallets,
     jobs_are_charged_once,
+    sealing.blocks_hold_what_was_sealed,
+    periods.periods_are_as_they_were_closed,
     triggers_exist,
 )
 

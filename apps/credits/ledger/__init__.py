@@ -6,7 +6,7 @@ changed, and the guard, the change and the new balance must be one statement. Se
 """
 
 from apps.credits.ledger.accounts import ensure_system_accounts, insufficient, lock_wallet, open_wallet
-from apps.credits.ledger.balances import is_due
+from apps.credits.ledger.balances import is_due, require_amount
 from apps.credits.ledger.charging import Charge, charge
 from apps.credits.ledger.corrections import adjust, reverse, reversible_micros
 from apps.credits.ledger.expiry import due_on, expire_due
@@ -34,6 +34,7 @@ __all__ = [
     "open_wallet",
     "reclaim",
     "release",
+    "require_amount",
     "reverse",
     "reversible_micros",
     "set_credit_line",

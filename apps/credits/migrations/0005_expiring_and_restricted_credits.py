@@ -15,7 +15,7 @@ def note_soonest_expiries(apps, schema_editor):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('credits', '0002_streams'),
+        ('credits', '0004_offers'),
         ('organizations', '0001_initial'),
         ('teams', '0001_initial'),
     ]
