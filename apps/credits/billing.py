@@ -1,12 +1,13 @@
 """A team's prices and balance as the API speaks of them: budget modes are rate cards underneath."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, Sum
 
 from apps.core import audit
 from apps.core.actors import Actor
@@ -116,6 +117,11 @@ def balance_of(account: Account) -> Balance:
     return Balance(**figures, exists=True)
 
 
+def balance_by_id(account_id: int) -> Balance:
+    """The figures of any account."""
+    return balance_of(Account.objects.annotate(is_due=ledger.is_due()).get(pk=account_id))
+
+
 def balances(teams: list[Team]) -> dict[int, Balance]:
     """Balances by team's primary key, in one query (and two for each wallet of which something has just expired)."""
     wallets = Account.objects.filter(team__in=teams, kind=Account.Kind.WALLET, restriction="")
@@ -163,7 +169,7 @@ def _plan(version: RateCardVersion | None, *, show_costs: bool) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """An entry as one wallet sees it: its number there, and what was posted before and after it, in micros."""
+    """An entry as one account sees it: its number there, and what was posted before and after it, in micros."""
 
     entry: Entry
     number: int
@@ -171,35 +177,43 @@ class Posting:
     after_micros: int
 
 
-def postings(team: Team, *, limit: int, offset: int) -> tuple[int, list[Posting]]:
-    """How many entries the team's general wallet has, and a page of them, newest first. Two queries.
+def postings(team: Team, *, limit: int, offset: int, job_types: Sequence[str] = ()) -> tuple[int, list[Posting]]:
+    """How many entries the team's general wallet has (or the one restricted to `job_types`), and a page of them."""
+    restriction = ",".join(sorted(set(job_types)))
+    wallet = Account.objects.filter(team=team, kind=Account.Kind.WALLET, restriction=restriction).first()
+    return (0, []) if wallet is None else postings_on(wallet, limit=limit, offset=offset)
 
-    Pages go by the wallet's gapless numbers: a page costs the same however long the ledger is.
+
+def postings_on(account: Account, *, limit: int, offset: int) -> tuple[int, list[Posting]]:
+    """How many entries an account has, and a page of them, newest first.
+
+    Pages go by the account's gapless numbers: a page costs the same however long the ledger is.
     """
-    wallet = _wallet(team)
-    if wallet is None:
-        return 0, []
-    last = wallet.seq - offset
+    last = account.seq - offset
     numbers = (last - limit + 1, last)
     entries = Entry.objects.filter(
-        Q(credit_account=wallet, credit_seq__range=numbers) | Q(debit_account=wallet, debit_seq__range=numbers)
+        Q(credit_account=account, credit_seq__range=numbers) | Q(debit_account=account, debit_seq__range=numbers)
     )
-    page = [_seen_by(wallet, entry) for entry in entries.order_by()]
-    return wallet.seq, sorted(page, key=lambda posting: posting.number, reverse=True)
+    page = [seen_by(account, entry) for entry in entries.order_by()]
+    return account.seq, sorted(page, key=lambda posting: posting.number, reverse=True)
 
 
 def posting(team: Team, entry_id: str) -> Posting:
-    """One entry of the team's general wallet."""
-    wallet = _wallet(team)
-    assert wallet is not None, "who has an entry has a wallet"
-    return _seen_by(wallet, Entry.objects.get(Q(credit_account=wallet) | Q(debit_account=wallet), pk=entry_id))
+    """One entry of one of the team's wallets."""
+    entry = Entry.objects.select_related("debit_account", "credit_account").get(pk=entry_id)
+    own = entry.credit_account if entry.credit_account.team_id == team.pk else entry.debit_account
+    assert own.team_id == team.pk, "who has an entry has a wallet"
+    return seen_by(own, entry)
 
 
-def _wallet(team: Team) -> Account | None:
-    return Account.objects.filter(team=team, kind=Account.Kind.WALLET, restriction="").first()
+def moved_to_wallets_micros(pool: Account) -> int:
+    """What an organization's teams have had of its pool, less what was reclaimed."""
+    moved = Q(kind=Entry.Kind.ALLOCATE, debit_account=pool), Q(kind=Entry.Kind.RECLAIM, credit_account=pool)
+    given, back = (Entry.objects.filter(each).aggregate(sum=Sum("amount_micros"))["sum"] or 0 for each in moved)
+    return int(given - back)
 
 
-def _seen_by(wallet: Account, entry: Entry) -> Posting:
+def seen_by(wallet: Account, entry: Entry) -> Posting:
     if entry.credit_account_id == wallet.pk:
         after = entry.credit_balance_micros or 0
         return Posting(entry, entry.credit_seq or 0, after - entry.amount_micros, after)

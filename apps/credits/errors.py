@@ -21,6 +21,12 @@ class ReversalExceedsEntry(InvalidRequest):
     code = "reversal_exceeds_entry"
 
 
+class EntryNotFound(NotFound):
+    """Raised when there is no entry of that id."""
+
+    code = "entry_not_found"
+
+
 class EntryNotReversible(InvalidRequest):
     """Raised when the entry is of a kind that is not reversed."""
 

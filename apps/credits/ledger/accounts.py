@@ -61,9 +61,11 @@ def open_wallet(team: Team) -> int:
         return wallet_id(team)
 
 
-def lock_wallet(team: Team) -> None:
-    """Take the wallet's row lock inside the caller's transaction, to decide on what its balance is."""
-    balances.lock(wallet_id(team))
+def lock_wallet(team: Team, job_types: Iterable[str] = ()) -> int:
+    """Take a wallet's row lock inside the caller's transaction, to decide on what its balance is. Its id."""
+    account_id = wallet_id(team, job_types)
+    balances.lock(account_id)
+    return account_id
 
 
 def insufficient(team: Team, *, needed_micros: int, beside_micros: int = 0) -> InsufficientCredits:

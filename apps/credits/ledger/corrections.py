@@ -16,13 +16,13 @@ from apps.teams.models import Team
 def reverse(
     original: Entry,
     *,
-    amount_micros: int,
+    amount_micros: int | None,
     actor: Actor,
     key: str,
     reason: str,
     external_id: str | None = None,
 ) -> Entry:
-    """Reverse a charge (a refund) or a grant (a take-back), in whole or in part.
+    """Reverse a charge (a refund) or a grant (a take-back), in part, or without an amount all that is left of it.
 
     A refund pays the wallet's debt first, then returns to the lots that paid; what expired meanwhile, and a rest,
     become goodwill lots (the former for REFUND_GRACE_DAYS). A take-back burns the grant's own lot, then what is free
@@ -49,6 +49,8 @@ def reverse(
         if first is not None:
             return first
         left = reversible_micros(original)
+        if amount_micros is None:
+            amount_micros = left
         if not 0 < amount_micros <= left:
             raise ReversalExceedsEntry(
                 f"At most {left} micros of this entry can still be reversed, not {amount_micros}.",
