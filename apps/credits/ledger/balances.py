@@ -50,9 +50,10 @@ def require_amount(amount_micros: int, *, least: int = 1) -> None:
         raise InvalidRequest(f"An amount must be from {least} to {MAX_CREDITS * MICROS} micros, not {amount_micros}.")
 
 
-def lock(*account_ids: int) -> None:
-    """Take the accounts' row locks, in the order of their ids."""
-    list(Account.objects.select_for_update().filter(pk__in=account_ids).order_by("pk").values_list("pk"))
+def lock(*account_ids: int) -> bool:
+    """Take accounts' row locks, in the order of their ids. Whether one of them has restricted wallets beside it."""
+    locked = Account.objects.select_for_update().filter(pk__in=account_ids).order_by("pk")
+    return any(locked.values_list("has_restricted", flat=True))
 
 
 # Of an account about which a hold's one statement cannot decide alone: something of it may have expired, or there

@@ -167,15 +167,22 @@ def _extend_slowly(team: Team, job: str, to_micros: int, job_type: str) -> Hold:
 
 def release(*, job: str) -> int:
     """Give back what a job still holds. Returns the micros released, 0 when nothing was held."""
-    released = 0
     with transaction.atomic():
-        for open_hold in Hold.objects.filter(job=job, state=Hold.State.OPEN).order_by("account_id"):
-            balances.lock(open_hold.account_id)
-            amount = close(open_hold, Hold.State.RELEASED)
-            if amount is not None:
-                balances.post(open_hold.account_id, held=-amount)
-                released += amount
-    return released
+        still_open = Hold.objects.filter(job=job, state=Hold.State.OPEN).order_by("account_id")
+        found = list(still_open)
+        # The general wallet's lock is the first; with it, no other hold of the job can come.
+        if found and balances.lock(found[0].account_id):
+            found = list(still_open.all())
+            balances.lock(*(each.account_id for each in found))
+        return sum(_released(each) for each in found)
+
+
+def _released(open_hold: Hold) -> int:
+    amount = close(open_hold, Hold.State.RELEASED)
+    if amount is None:
+        return 0
+    balances.post(open_hold.account_id, held=-amount)
+    return amount
 
 
 def insert(account_id: int, job: str, amount_micros: int) -> Hold | None:
