@@ -107,6 +107,10 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # --- Credits -----------------------------------------------------------------------------------------------
 
 DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
+# How far below zero an operator may let a team's wallet be spent, in credits.
+CREDIT_LINE_MAX_CREDITS = env.int("CREDIT_LINE_MAX_CREDITS", default=10_000)
+# How long credits stay that are refunded after the lot that paid has expired.
+REFUND_GRACE_DAYS = env.int("REFUND_GRACE_DAYS", default=30)
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
 

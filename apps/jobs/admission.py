@@ -170,7 +170,7 @@ def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: b
     """Hold what the job may come to with this call. A flat job holds its price once."""
     if not terms.is_metered:
         if job.held_micros == 0 and terms.price_micros > 0:
-            ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros)
+            ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros, job_type=job.job_type)
             job.held_micros = terms.price_micros
         return
     if terms.mode == pricing.Mode.METERED_USD and not model.has_prices:
@@ -182,7 +182,7 @@ def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: b
         job, terms, more_nanousd=bound.nanousd, more_tokens=bound.input_tokens + bound.output_tokens
     )
     if needed > job.held_micros:
-        ledger.extend(job.team, job=str(job.pk), to_micros=needed)
+        ledger.extend(job.team, job=str(job.pk), to_micros=needed, job_type=job.job_type)
         job.held_micros = needed
 
 

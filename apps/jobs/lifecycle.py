@@ -285,7 +285,9 @@ def _settle_money(job: Job) -> None:
             return
         if job.successful_calls:
             amount = price_so_far(job, terms)
-            charge = ledger.charge(job.team, job=str(job.pk), amount_micros=amount, reason=job.job_type)
+            charge = ledger.charge(
+                job.team, job=str(job.pk), amount_micros=amount, reason=job.job_type, job_type=job.job_type
+            )
             job.charged_micros, job.uncollected_micros = charge.charged_micros, charge.uncollected_micros
             job.charge_state, job.held_micros = ChargeState.CHARGED, 0
             return
@@ -298,7 +300,7 @@ def _give_slack_back(job: Job, terms: Terms) -> None:
     """Shrink a metered job's hold when more than a quarter of it can no longer be needed."""
     needed = needed_hold(job, terms)
     if job.held_micros - needed > job.held_micros // 4:
-        ledger.extend(job.team, job=str(job.pk), to_micros=needed)
+        ledger.extend(job.team, job=str(job.pk), to_micros=needed, job_type=job.job_type)
         job.held_micros = needed
 
 

@@ -15,6 +15,7 @@ from django.db.models import (
     PositiveIntegerField,
     Q,
     QuerySet,
+    Subquery,
     Sum,
     Value,
 )
@@ -91,22 +92,20 @@ def held_is_the_open_hold() -> Iterator[Difference]:
 
 
 def charged_is_the_charge() -> Iterator[Difference]:
-    """A job's charged_micros is its team's charge for it, and every charge is of a job."""
+    """A job's charged_micros is what its team was charged for it, by one entry a wallet, and every charge is of a
+    job."""
     charges = Entry.objects.filter(kind=Entry.Kind.CHARGE)
-    charge_of_job = charges.filter(
-        job=_spelled(OuterRef("pk")),
-        amount_micros=OuterRef("charged_micros"),
-        debit_account__team=OuterRef("team"),
-    )
+    charges_of_job = charges.filter(job=_spelled(OuterRef("pk")), debit_account__team=OuterRef("team"))
+    charged = charges_of_job.order_by().values("job").annotate(total=Sum("amount_micros")).values("total")
     yield from each(
-        Job.objects.filter(~Q(charged_micros=0)).exclude(Exists(charge_of_job)),
+        Job.objects.filter(~Q(charged_micros=0)).exclude(charged_micros=Coalesce(Subquery(charged), 0)),
         check="job.charged_micros",
         kind="job",
         expected="its charge",
         found="charged_micros",
     )
     job_of_charge = _spelled_as(OuterRef("job")).filter(
-        charged_micros=OuterRef("amount_micros"), team=OuterRef("debit_account__team")
+        charged_micros__gte=OuterRef("amount_micros"), team=OuterRef("debit_account__team")
     )
     yield from each(
         charges.exclude(Exists(job_of_charge)),
