@@ -24,6 +24,7 @@ class CreditsConfig(AppConfig):
         forget_on_change(pricing.forget_cached, (RateCard, RateCardVersion))
         for table in ("credits_entry", "credits_grantuse"):
             append_only.register(table)
+        append_only.register("credits_ratecardversion", when="OLD.state = 'active'")
         post_migrate.connect(_make_system_accounts, sender=self, dispatch_uid="credits_system_accounts")
         core_verification.register("credits", *verification.CHECKS)
         core_verification.register_figure("accounts", verification.accounts)

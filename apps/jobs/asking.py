@@ -154,12 +154,11 @@ def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome) -> bool:
     try:
         with transaction.atomic():
             # The job first, as everywhere.
-            lifecycle.lock_job(call.job_id)
+            job = lifecycle.lock_job(call.job_id)
             ours = Call.objects.filter(pk=call.pk, claim=call.claim, state=Call.State.RUNNING)
             if not ours.update(**{name: getattr(model, name) for name in _MODEL_COLUMNS}):
                 return False
-            if failed.lost_cost_nanousd:
-                lifecycle.add_lost_cost(call.job_id, failed.lost_cost_nanousd)
+            lifecycle.add_lost_cost(job, failed.lost_cost_nanousd)
             Attempt.objects.filter(call=call, claim=call.claim, state=Attempt.State.RUNNING).update(
                 state=Attempt.State.FAILED,
                 ended_at=Now(),

@@ -62,6 +62,10 @@ class Job(models.Model):
     lost_cost_nanousd = models.BigIntegerField(
         default=0, help_text="of failed and abandoned attempts: the platform's"
     )
+    lost_tries = models.PositiveIntegerField(default=0, db_default=0, help_text="failed attempts that cost something")
+    billed_lost_nanousd = models.BigIntegerField(
+        default=0, db_default=0, help_text="of their cost, what its card does not include: the customer's"
+    )
     open_bound_nanousd = models.BigIntegerField(default=0, help_text="most that its open calls can cost")
     open_bound_tokens = models.BigIntegerField(default=0, help_text="most tokens that its open calls can use")
     latency_total_ms = models.BigIntegerField(default=0)

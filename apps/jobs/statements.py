@@ -459,6 +459,8 @@ _COUNTED = (
     "completion_tokens",
     "provider_cost_nanousd",
     "lost_cost_nanousd",
+    "lost_tries",
+    "billed_lost_nanousd",
     "open_bound_nanousd",
     "open_bound_tokens",
     "latency_total_ms",
