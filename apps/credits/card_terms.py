@@ -147,6 +147,16 @@ def as_wire(version: RateCardVersion) -> dict[str, Any]:
     }
 
 
+def as_given(version: RateCardVersion) -> dict[str, Any]:
+    """Like `as_wire`, with a rate that was not given left out: what a partial change is laid over."""
+    wire = as_wire(version)
+    if version.micros_per_usd is None:
+        del wire["credits_per_dollar"]
+    if version.tokens_per_credit is None:
+        del wire["tokens_per_credit"]
+    return wire
+
+
 def _usd(nanousd: int | None) -> str | None:
     if nanousd is None:
         return None
