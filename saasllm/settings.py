@@ -4,6 +4,7 @@ Each is documented in docs/settings.md (a test holds the two together). Defaults
 `manage.py check --deploy` refuses the ones that must not reach production.
 """
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # --- Credits -----------------------------------------------------------------------------------------------
 
 DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
+# What a credit is taken to be worth in reports where no paid grant says.
+try:
+    CREDIT_LIST_PRICE_USD = Decimal(env.str("CREDIT_LIST_PRICE_USD", default="0.10"))
+    CREDIT_LIST_PRICE_NANOUSD = int(CREDIT_LIST_PRICE_USD * 10**9)
+except (ArithmeticError, ValueError) as error:
+    raise ImproperlyConfigured("CREDIT_LIST_PRICE_USD cannot be read: it is no decimal number") from error
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
 

@@ -1,8 +1,7 @@
 """Rate cards, for operators: cards with their versions, drafts, activation, and which card prices what."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import StringConstraints
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,20 +13,12 @@ from apps.api.jobs import page
 from apps.api.parsing import Input, json_body, parse, validate
 from apps.core.clock import db_now, iso
 from apps.credits import card_terms, cards
-from apps.credits.card_terms import TermsInput
+from apps.credits.card_terms import CardInput, TermsInput
 from apps.credits.models import RateCard, RateCardVersion
 from apps.organizations import services as organizations
 from apps.teams import services as teams
 
 STATES = ("draft", "active", "scheduled")
-
-
-class NewCardInput(TermsInput):
-    """A card with its first draft. Of neither a team nor an organization: the platform's."""
-
-    organization_id: str | None = None
-    team_id: str | None = None
-    job_type: Annotated[str, StringConstraints(max_length=100)] | None = None
 
 
 class ActivateInput(Input):
@@ -54,7 +45,7 @@ class RateCardList(OperatorView):
         return Response({"total": total, "rate_cards": [presented(card) for card in found]})
 
     def post(self, request: Request) -> Response:
-        body = parse(NewCardInput, request)
+        body = parse(CardInput, request)
 
         def effect() -> dict[str, Any]:
             card = cards.create(

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from apps.core.bodies import Input
 from apps.core.errors import InvalidField
@@ -67,6 +67,14 @@ class TermsInput(Input):
     on_partly_failed: Literal["full", "cost", "percent"] = "full"
     on_abandoned: Literal["completed", "free"] = "completed"
     policy_percent: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class CardInput(TermsInput):
+    """A card with the terms of a version. Of neither a team nor an organization: the platform's."""
+
+    organization_id: str | None = None
+    team_id: str | None = None
+    job_type: Annotated[str, StringConstraints(max_length=100)] | None = None
 
 
 def columns(given: TermsInput) -> Columns:
