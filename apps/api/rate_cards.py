@@ -1,7 +1,9 @@
 """Rate cards, for operators: cards with their versions, drafts, activation, and which card prices what."""
 
+from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -42,7 +44,8 @@ class RateCardList(OperatorView):
             limit=limit,
             offset=offset,
         )
-        return Response({"total": total, "rate_cards": [presented(card) for card in found]})
+        now = db_now()
+        return Response({"total": total, "rate_cards": [presented(card, now=now) for card in found]})
 
     def post(self, request: Request) -> Response:
         body = parse(CardInput, request)
@@ -57,14 +60,14 @@ class RateCardList(OperatorView):
             )
             return {"card": card.pk}
 
-        return respond(self, request, effect=effect, render=lambda ids, _: presented(cards.find(str(ids["card"]))))
+        return respond(self, request, effect=effect, render=lambda ids, _: _card(str(ids["card"])))
 
 
 class OneRateCard(OperatorView):
     """GET /api/rate-cards/{card_id}"""
 
     def get(self, request: Request, card_id: str) -> Response:
-        return Response(presented(cards.find(card_id)))
+        return Response(_card(card_id))
 
 
 class RateCardVersions(OperatorView):
@@ -89,8 +92,11 @@ class OneRateCardVersion(OperatorView):
         card = cards.find(card_id)
         changes = json_body(request)
         validate(Input, changes)
-        given = validate(TermsInput, card_terms.as_given(cards.find_version(card, number)) | changes)
-        cards.change_draft(card, number, card_terms.columns(given), actor=self.caller.actor)
+        with transaction.atomic():
+            # Two changes of different parts at the same moment are both kept.
+            cards.locked(card)
+            given = validate(TermsInput, card_terms.as_given(cards.find_version(card, number)) | changes)
+            cards.change_draft(card, number, card_terms.columns(given), actor=self.caller.actor)
         return Response(_version_of(card_id, number))
 
     def delete(self, request: Request, card_id: str, number: str) -> Response:
@@ -141,9 +147,8 @@ def _job_type(request: Request) -> str | None:
     return value
 
 
-def presented(card: RateCard) -> dict[str, Any]:
-    """A card with all its versions, newest first."""
-    now = db_now()
+def presented(card: RateCard, *, now: datetime) -> dict[str, Any]:
+    """A card with all its versions as they stand now, newest first."""
     versions = sorted(card.versions.all(), key=lambda version: version.number, reverse=True)
     begun = [version for version in versions if _has_begun(version, now)]
     current = max(begun, key=lambda version: (version.effective_from, version.number), default=None)
@@ -152,6 +157,10 @@ def presented(card: RateCard) -> dict[str, Any]:
         "in_force": current.number if current else None,
         "versions": [_shown(version, state=_state(version, current, now)) for version in versions],
     }
+
+
+def _card(card_id: str) -> dict[str, Any]:
+    return presented(cards.find(card_id), now=db_now())
 
 
 def _named(card: RateCard) -> dict[str, Any]:
@@ -164,11 +173,11 @@ def _named(card: RateCard) -> dict[str, Any]:
     }
 
 
-def _has_begun(version: RateCardVersion, now: Any) -> bool:
+def _has_begun(version: RateCardVersion, now: datetime) -> bool:
     return bool(version.state == cards.State.ACTIVE and version.effective_from <= now)
 
 
-def _state(version: RateCardVersion, current: RateCardVersion | None, now: Any) -> str:
+def _state(version: RateCardVersion, current: RateCardVersion | None, now: datetime) -> str:
     if version.state == cards.State.DRAFT:
         return "draft"
     if not _has_begun(version, now):
@@ -198,5 +207,5 @@ def _with_card(version: RateCardVersion) -> dict[str, Any]:
 def _version_of(card_id: str, number: str | int) -> dict[str, Any]:
     card = cards.find(card_id)
     wanted = cards.find_version(card, number)
-    shown: dict[str, Any] = next(each for each in presented(card)["versions"] if each["number"] == wanted.number)
-    return _named(card) | shown
+    versions: list[dict[str, Any]] = presented(card, now=db_now())["versions"]
+    return _named(card) | next(each for each in versions if each["number"] == wanted.number)

@@ -120,7 +120,7 @@ def test_repeat_with_the_same_key_makes_one_card(acme, operator):
     assert RateCard.objects.count() == 1
 
 
-def test_list_filters(acme, globex, operator, django_assert_num_queries):
+def test_list_filters(acme, globex, operator):
     activate(operator, create(operator, team_id="acme"))
     create(operator, team_id="globex", job_type="query")
     create(operator, organization_id=acme.organization.organization_id)
@@ -139,6 +139,13 @@ def test_list_filters(acme, globex, operator, django_assert_num_queries):
     assert owners(state="active") == ["acme"]
     assert owners(state="scheduled") == []
     assert operator.get("/api/rate-cards", limit=1).json()["total"] == 3
+
+
+def test_list_takes_a_constant_number_of_queries(acme, globex, operator, django_assert_num_queries):
+    for body in ({}, {"team_id": "acme"}, {"team_id": "globex"}):
+        activate(operator, create(operator, **body))
+    with django_assert_num_queries(4):
+        assert operator.get("/api/rate-cards").json()["total"] == 3
 
 
 @pytest.mark.parametrize(
