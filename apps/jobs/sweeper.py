@@ -298,7 +298,8 @@ def _mark_callers_of_dead_processes() -> int:
 
 
 def _close_abandoned_jobs() -> int:
-    """Jobs without activity: charged as completed if a call succeeded (else never completing would be free)."""
+    """Jobs without activity: charged as completed if a call succeeded (else never completing would be free), unless
+    their card says that abandoned ones are free."""
     stale = Job.objects.filter(
         status__in=[Job.Status.PENDING, Job.Status.IN_PROGRESS, Job.Status.PAUSED],
         open_calls=0,
@@ -314,7 +315,7 @@ def _close_abandoned_jobs() -> int:
             lifecycle.close_job(
                 job,
                 verdict,
-                closed_by="sweeper",
+                closed_by=lifecycle.CLOSED_BY_SWEEPER,
                 error_message=None if job.successful_calls else "Abandoned: no activity",
             )
             closed += 1
