@@ -104,6 +104,14 @@ DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
 
+# --- Limits ------------------------------------------------------------------------------------------------
+
+# What becomes of calls with rate limits while Redis, which counts them, is away. Limits of spend are in the database.
+RATE_LIMITS_WHEN_REDIS_IS_DOWN = env.str("RATE_LIMITS_WHEN_REDIS_IS_DOWN", default="allow")
+if RATE_LIMITS_WHEN_REDIS_IS_DOWN not in ("allow", "refuse"):
+    raise ImproperlyConfigured("RATE_LIMITS_WHEN_REDIS_IS_DOWN must be allow or refuse")
+DECISION_RETENTION_DAYS = env.int("DECISION_RETENTION_DAYS", default=30)
+
 # --- Django ------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -122,6 +130,7 @@ INSTALLED_APPS = [
     "apps.virtual_keys",
     "apps.credits",
     "apps.provisioning",
+    "apps.limits",
     "apps.jobs",
     "apps.api",
     "apps.openai_compat",
@@ -296,6 +305,12 @@ CORS_EXPOSE_HEADERS = (
     "retry-after",
     "x-job-id",
     "x-call-id",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
     "x-request-id",
     "x-saasllm-call-id",
     "x-saasllm-credits-charged",

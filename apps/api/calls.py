@@ -136,7 +136,7 @@ class CallView(KeyView):
         """The call once it has succeeded. Raises: CallStillRunning, or the call's own failure."""
         call = waiting.wait(self.principal.team, submitted, wait_s, with_job=self.shows_job)
         if call.state != Call.State.SUCCEEDED:
-            raise waiting.failure(call)
+            raise waiting.failure(call, headers=submitted.headers)
         return call
 
 
@@ -157,7 +157,7 @@ class LlmCall(CallView):
                 idempotent=self.idempotent(request),
             )
             call = self.wait(submitted, wait_s)
-        return with_ids(answer(present.answer(call), is_replay=submitted.is_replay), call)
+        return _with_limits(with_ids(answer(present.answer(call), is_replay=submitted.is_replay), call), submitted)
 
 
 class CreateAndCall(CallView):
@@ -189,7 +189,7 @@ class CreateAndCall(CallView):
             "completed_at": iso(job.completed_at),
             "credits_remaining": figures["credits_remaining"],
         }
-        return with_ids(answer(data, is_replay=submitted.is_replay), call)
+        return _with_limits(with_ids(answer(data, is_replay=submitted.is_replay), call), submitted)
 
 
 class OneCall(EitherView):
@@ -208,6 +208,13 @@ class OneCall(EitherView):
             return with_ids(response, call)
         error = {"status": call.error_status, "code": call.error_code, "detail": call.error_message}
         return with_ids(Response(body | {"error": error}), call)
+
+
+def _with_limits(response: Response, submitted: services.Submitted) -> Response:
+    """Tell what rate limits leave."""
+    for name, value in submitted.headers.items():
+        response[name] = value
+    return response
 
 
 def with_ids(response: Response, call: Call) -> Response:

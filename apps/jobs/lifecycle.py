@@ -17,8 +17,9 @@ from django.db.models import F
 from apps.core import clock
 from apps.credits import ledger, pricing
 from apps.credits.pricing import Terms
-from apps.jobs import statements
+from apps.jobs import spending, statements
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.limits import gate
 
 Status = Job.Status
 ChargeState = Job.ChargeState
@@ -72,6 +73,7 @@ def end_call(
         ):
             return False
         _count(job, call, outcome)
+        _settle_rates(call, outcome)
         succeeded = outcome.state == Call.State.SUCCEEDED
         if call.completes_job and not job.is_closed:
             job.error_message = "" if succeeded else outcome.error_message
@@ -118,6 +120,7 @@ def end_calls(ends: Sequence[End]) -> list[bool | None]:
         ours = [end for end in plain if (end.call.pk, end.call.claim) in ended]
         for end in ours:
             _count(jobs[end.call.job_id], end.call, end.outcome)
+            _settle_rates(end.call, end.outcome)
         if ours:
             statements.save_jobs([jobs[job_id] for job_id in {end.call.job_id for end in ours}])
     return [end in ours if end in plain else None for end in ends]
@@ -128,6 +131,7 @@ def _end_plainly(job: Job, end: End) -> bool:
     if not statements.END_CALL.run(id=end.call.pk, claim=end.call.claim, **_written(end.outcome)):
         return False
     _count(job, end.call, end.outcome)
+    _settle_rates(end.call, end.outcome)
     statements.end(
         job,
         _ended_attempt(end.call, end.outcome),
@@ -249,6 +253,14 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
         job.failed_calls += 1
 
 
+def _settle_rates(call: Call, outcome: Outcome) -> None:
+    """Once the end is committed, and before the caller knows: its next call finds the place free."""
+    taken = call.taken
+    if taken is not None:
+        tokens = outcome.prompt_tokens + outcome.completion_tokens if outcome.is_paid else 0
+        transaction.on_commit(lambda: gate.settle(taken, tokens=tokens))
+
+
 def _close(job: Job, verdict: Status, *, closed_by: str) -> None:
     job.status = verdict
     job.paused_reason = ""
@@ -259,6 +271,11 @@ def _close(job: Job, verdict: Status, *, closed_by: str) -> None:
 
 def _settle_money(job: Job) -> None:
     """Charge, wait or release, by the verdict and what is still open; give slack back while the job is open."""
+    with spending.counted(job):
+        _settle_credits(job)
+
+
+def _settle_credits(job: Job) -> None:
     terms = terms_of(job)
     if not job.is_closed:
         if terms is not None and terms.is_metered:

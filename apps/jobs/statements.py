@@ -142,6 +142,7 @@ _CALL_COLUMNS = (
     "bound_input_tokens",
     "bound_output_tokens",
     "bound_nanousd",
+    "taken",
     "claim",
     "claimed_by",
     "publishes",
@@ -394,6 +395,7 @@ OPEN_CALL: Select[Call] = Select(
             "bound_nanousd",
             "bound_input_tokens",
             "bound_output_tokens",
+            "taken",
             "payload__call_metadata",
         )
     )

@@ -24,6 +24,7 @@ from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.limits import decisions
 
 BATCH = 200
 NAME = "sweeper"
@@ -89,6 +90,7 @@ def run() -> Swept:
     swept.jobs_closed += _close_abandoned_jobs()
     swept.holds_released += _release_orphaned_holds()
     swept.forgotten += _forget_payloads()
+    swept.forgotten += decisions.purge(timedelta(days=settings.DECISION_RETENTION_DAYS), limit=BATCH)
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
     if any((swept.taken_over, swept.failed, swept.expired, swept.jobs_closed, swept.holds_released)):
         log.warning("swept: %s", swept)
