@@ -17,9 +17,11 @@ from apps.api.jobs import JobType, operator_job
 from apps.api.parsing import Input, JSONObject, parse
 from apps.core import crypto
 from apps.core.clock import iso
+from apps.core.errors import DomainError
 from apps.credits import billing
 from apps.jobs import replies, services, waiting
 from apps.jobs.models import Call
+from apps.virtual_keys.services import Principal
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TOOLS = ("function", "custom")
@@ -120,6 +122,13 @@ class CallView(KeyView):
 
     starts_work = True
     shows_job = False
+
+    def require_may(self, principal: Principal, request: Request) -> None:
+        try:
+            super().require_may(principal, request)
+        except DomainError as error:
+            services.record_refusal(principal, error, job_id=self.kwargs.get("job_id", ""))
+            raise
 
     def request_of(self, body: CallInput, request: Request, **more: Any) -> services.CallRequest:
         return services.CallRequest(
