@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from apps.core.processes import of_this_process
 
@@ -271,6 +273,8 @@ class RedisCounters:
             socket_timeout=settings.REDIS_TIMEOUT_S,
             socket_connect_timeout=settings.REDIS_TIMEOUT_S,
             health_check_interval=10,
+            # Asked once: a take whose reply was lost would be counted twice, and its caller wait for longer.
+            retry=Retry(NoBackoff(), 0),
         )
         self._take = self._client.register_script(_TAKE)
         self._look = self._client.register_script(_LOOK)
