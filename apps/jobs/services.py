@@ -380,7 +380,8 @@ def record_refusal(principal: Principal, error: DomainError, *, job_id: str = ""
 
 def _record_refusal(principal: Principal, error: DomainError, refused: decisions.Refused, passage: Passage) -> None:
     """Keep a refusal, and have it say under which id. It stands also when it cannot be kept."""
-    error.headers |= passage.headers
+    if error is passage.refusal:
+        error.headers |= passage.headers
     limits = passage.described()
     if isinstance(error, InsufficientCredits):
         limits.append({name: error.details.get(name) for name in gate.TOLD} | {"verdict": "refused"})

@@ -9,7 +9,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from apps.core.admin_base import PlainAdmin, ReadOnlyAdmin, actor_of, is_confirmed, show_refusal
+from apps.core.admin_base import PlainAdmin, ReadOnlyAdmin, actor_of, is_confirmed
 from apps.core.admin_columns import credits_column, json_column, text_column
 from apps.core.errors import DomainError
 from apps.limits import services
@@ -107,7 +107,6 @@ class LimitAdmin(PlainAdmin):
             try:
                 services.raise_(limit.pk, **form.cleaned_data, actor=actor_of(request))
             except DomainError as error:
-                show_refusal(form, error)
                 messages.error(request, error.message)
             else:
                 messages.success(request, f"{limit} is raised.")
