@@ -19,7 +19,7 @@ from apps.core import crypto
 from apps.core.clock import iso
 from apps.core.errors import DomainError
 from apps.credits import billing
-from apps.jobs import replies, services, waiting
+from apps.jobs import refusals, replies, services, waiting
 from apps.jobs.models import Call
 from apps.virtual_keys.services import Principal
 
@@ -127,7 +127,7 @@ class CallView(KeyView):
         try:
             super().require_may(principal, request)
         except DomainError as error:
-            services.record_refusal(principal, error, job_id=self.kwargs.get("job_id", ""))
+            refusals.record_early(principal, error, job_id=self.kwargs.get("job_id", ""))
             raise
 
     def request_of(self, body: CallInput, request: Request, **more: Any) -> services.CallRequest:

@@ -3,36 +3,32 @@
 Each write is one transaction that locks the job first. A refusal rolls everything back and is then recorded.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import transaction
 from django.db.models.functions import Greatest, Now
 
-from apps.core import audit, clock, idempotency
+from apps.core import clock, idempotency
 from apps.core.combining import Combiner
 from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict
 from apps.core.ids import parse_uuid
 from apps.core.prepared import Select
 from apps.credits import billing
-from apps.credits.errors import InsufficientCredits
-from apps.jobs import admission, lifecycle, passing, statements
+from apps.jobs import admission, lifecycle, passing, refusals, statements
 from apps.jobs.admission import CallRequest as CallRequest
 from apps.jobs.errors import CallNotFound, JobNotFound
 from apps.jobs.group_admission import Submitted as Submitted
 from apps.jobs.group_admission import submit_together
 from apps.jobs.models import Call, Job
-from apps.limits import decisions, gate, spend
+from apps.limits import decisions, spend
 from apps.limits.gate import Passage
 from apps.teams.models import Team
 from apps.teams.services import require_active
 from apps.virtual_keys.services import Principal
-
-log = logging.getLogger("saasllm.jobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ def submit_call(
             submitted = _submit_alone(principal, request, passage, parsed, wait_s, reply_to, idempotent)
         except DomainError as error:
             refused = decisions.Refused(str(parsed), passage.model or request.model or "", passage.user_id)
-            _record_refusal(principal, error, refused, passage)
+            refusals.record(principal, error, refused, passage)
             raise
         return _kept(passage, submitted)
 
@@ -150,7 +146,7 @@ def submit_one_call_job(
             with transaction.atomic():
                 failed = _insert_job(principal, new, refused=error)
             refused = decisions.Refused(str(failed.pk), passage.model or request.model or "", new.user_id)
-            _record_refusal(principal, error, refused, passage)
+            refusals.record(principal, error, refused, passage)
             raise
         return _kept(passage, submitted)
 
@@ -371,35 +367,3 @@ def _attached(call_id: Any, *, wait_s: float, reply_to: str) -> bool:
             unanswered_at=None, reply_to=reply_to, wait_until=clock.from_now(wait_s + 2)
         )
     )
-
-
-def record_refusal(principal: Principal, error: DomainError, *, job_id: str = "", model: str = "") -> None:
-    """Keep a refusal that came before its call was looked at: of the team, or of what its key may do."""
-    _record_refusal(principal, error, decisions.Refused(job_id, model), gate.free())
-
-
-def _record_refusal(principal: Principal, error: DomainError, refused: decisions.Refused, passage: Passage) -> None:
-    """Keep a refusal, and have it say under which id. It stands also when it cannot be kept."""
-    if error is passage.refusal:
-        error.headers |= passage.headers
-    limits = passage.described()
-    if isinstance(error, InsufficientCredits):
-        limits.append({name: error.details.get(name) for name in gate.TOLD} | {"verdict": "refused"})
-    try:
-        with transaction.atomic():
-            decision = decisions.record(principal, error, refused, limits=limits)
-            audit.emit(
-                "call.refused",
-                subject=f"job:{refused.job_id}"[:255],
-                organization_id=principal.organization.organization_id,
-                team_id=principal.team.team_id,
-                code=error.code,
-                message=error.message,
-                key_id=principal.key_id,
-                **error.details,
-            )
-    except (DatabaseError, InterfaceError) as failure:
-        log.warning("a refusal (%s) could not be recorded: %s", error.code, type(failure).__name__)
-        return
-    if decision is not None:
-        error.details["decision_id"] = str(decision.pk)

@@ -128,6 +128,7 @@ class Decision(models.Model):
     objects: ClassVar[TenantQuerySet["Decision"]] = TenantQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
+        verbose_name = "refusal"
         ordering = ["-created_at", "-id"]
         indexes = [
             models.Index(fields=["team", "-created_at", "-id"], name="decision_team"),

@@ -16,7 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from psycopg_pool import PoolTimeout
 
 from apps.core.errors import DomainError
-from apps.jobs import services
+from apps.jobs import refusals
 from apps.openai_compat import errors
 from apps.teams import services as teams
 from apps.virtual_keys import bearer
@@ -55,7 +55,7 @@ class KeyView(View):
             teams.require_active(self.principal.team.status, self.principal.organization.status)
             self.principal.require_scope("chat")
         except DomainError as error:
-            services.record_refusal(self.principal, error)
+            refusals.record_early(self.principal, error)
             raise
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

@@ -136,7 +136,7 @@ def test_b19_a_caller_who_asks_again_is_given_the_unanswered_call_at_the_limit(c
 def test_tokens_are_reserved_by_estimate_and_corrected_to_what_was_used(customer, monkeypatch):
     limited()
     steps.take_route(monkeypatch, lambda request: steps.answer(prompt=30, completion=12))
-    submitted = call(customer, "x" * 4000, parameters={"max_tokens": 500})
+    submitted = call(customer, "x" * 4000, fingerprint="long", parameters={"max_tokens": 500})
     reserved = used(customer)[Metric.TOKENS]
     # Four bytes a token and the frame of the message, and the whole of what it may answer.
     assert 1500 < reserved < 1550
