@@ -4,7 +4,7 @@ Every move of a call to a terminal state goes through `end_call`; every charge o
 Both run under the job's row lock, so that counting open calls and posting the charge cannot cross.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -73,7 +73,7 @@ def end_call(
         ):
             return False
         _count(job, call, outcome)
-        _settle_rates(call, outcome)
+        _settle_rates([(call, outcome)])
         succeeded = outcome.state == Call.State.SUCCEEDED
         if call.completes_job and not job.is_closed:
             job.error_message = "" if succeeded else outcome.error_message
@@ -120,7 +120,7 @@ def end_calls(ends: Sequence[End]) -> list[bool | None]:
         ours = [end for end in plain if (end.call.pk, end.call.claim) in ended]
         for end in ours:
             _count(jobs[end.call.job_id], end.call, end.outcome)
-            _settle_rates(end.call, end.outcome)
+        _settle_rates((end.call, end.outcome) for end in ours)
         if ours:
             statements.save_jobs([jobs[job_id] for job_id in {end.call.job_id for end in ours}])
     return [end in ours if end in plain else None for end in ends]
@@ -131,7 +131,7 @@ def _end_plainly(job: Job, end: End) -> bool:
     if not statements.END_CALL.run(id=end.call.pk, claim=end.call.claim, **_written(end.outcome)):
         return False
     _count(job, end.call, end.outcome)
-    _settle_rates(end.call, end.outcome)
+    _settle_rates([(end.call, end.outcome)])
     statements.end(
         job,
         _ended_attempt(end.call, end.outcome),
@@ -253,12 +253,15 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
         job.failed_calls += 1
 
 
-def _settle_rates(call: Call, outcome: Outcome) -> None:
-    """Once the end is committed, and before the caller knows: its next call finds the place free."""
-    taken = call.taken
-    if taken is not None:
-        tokens = outcome.prompt_tokens + outcome.completion_tokens if outcome.is_paid else 0
-        transaction.on_commit(lambda: gate.settle(taken, tokens=tokens))
+def _settle_rates(ended: Iterable[tuple[Call, Outcome]]) -> None:
+    """Once the ends are committed, and before the callers know: their next calls find the places free."""
+    taken = [
+        (call.taken, outcome.prompt_tokens + outcome.completion_tokens if outcome.is_paid else 0)
+        for call, outcome in ended
+        if call.taken is not None
+    ]
+    if taken:
+        transaction.on_commit(lambda: gate.settle(taken), robust=True)
 
 
 def _close(job: Job, verdict: Status, *, closed_by: str) -> None:

@@ -57,11 +57,12 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a count becomes less (or more) by afterwards; of a lease, that it ends."""
+    """What the count of a second becomes more or less by afterwards; with a lease, that it ends."""
 
     key: str
-    by: int
-    is_lease: bool = False
+    at: int
+    by: int = 0
+    lease: str = ""
 
 
 class CountersAway(Exception):
@@ -75,8 +76,8 @@ class Counters(Protocol):
         """Raises: CountersAway."""
         ...
 
-    def change(self, changes: Sequence[Change], *, at: int, lease: str) -> None:
-        """Correct what was taken at that second. Raises: CountersAway."""
+    def change(self, changes: Sequence[Change]) -> None:
+        """Correct what was taken, of however many calls. Raises: CountersAway."""
         ...
 
     def look(self, wants: Sequence[Want]) -> list[Figure]:
@@ -106,17 +107,17 @@ class MemoryCounters:
                     seconds[int(now)] = seconds.get(int(now), 0) + want.own
             return Taken(int(now), figures)
 
-    def change(self, changes: Sequence[Change], *, at: int, lease: str) -> None:
+    def change(self, changes: Sequence[Change]) -> None:
         with self._lock:
             for change in changes:
-                if change.is_lease:
-                    self._leases.get(change.key, {}).pop(lease, None)
+                if change.lease:
+                    self._leases.get(change.key, {}).pop(change.lease, None)
                     continue
                 seconds = self._seconds.get(change.key, {})
-                if at in seconds:
-                    seconds[at] += change.by
-                    if seconds[at] <= 0:
-                        del seconds[at]
+                if change.at in seconds:
+                    seconds[change.at] += change.by
+                    if seconds[change.at] <= 0:
+                        del seconds[change.at]
 
     def look(self, wants: Sequence[Want]) -> list[Figure]:
         with self._lock:
@@ -247,15 +248,15 @@ local out = figures(1)
 return out
 """
 )
-# ARGV: lease, second, then kind and change of each key.
+# ARGV: second, change and lease of each key.
 _CHANGE = """
 for i, key in ipairs(KEYS) do
-    local at = 3 + (i - 1) * 2
-    if ARGV[at] == 'lease' then
-        redis.call('ZREM', key, ARGV[1])
-    elseif redis.call('HEXISTS', key, ARGV[2]) == 1 then
-        if redis.call('HINCRBY', key, ARGV[2], ARGV[at + 1]) <= 0 then
-            redis.call('HDEL', key, ARGV[2])
+    local second, by, lease = ARGV[i * 3 - 2], ARGV[i * 3 - 1], ARGV[i * 3]
+    if lease ~= '' then
+        redis.call('ZREM', key, lease)
+    elseif redis.call('HEXISTS', key, second) == 1 then
+        if redis.call('HINCRBY', key, second, by) <= 0 then
+            redis.call('HDEL', key, second)
         end
     end
 end
@@ -285,10 +286,8 @@ class RedisCounters:
         at, *figures = self._run(self._take, wants, [lease, int(lease_s * 1000), *_arguments(wants)])
         return Taken(None if at < 0 else at, _figures(figures))
 
-    def change(self, changes: Sequence[Change], *, at: int, lease: str) -> None:
-        arguments: list[Any] = [lease, at]
-        for change in changes:
-            arguments += ["lease" if change.is_lease else "count", change.by]
+    def change(self, changes: Sequence[Change]) -> None:
+        arguments = [argument for each in changes for argument in (each.at, each.by, each.lease)]
         self._run(self._change, changes, arguments)
 
     def look(self, wants: Sequence[Want]) -> list[Figure]:

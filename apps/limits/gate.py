@@ -7,7 +7,7 @@ exceed what is allowed. Spend is judged in the admission's transaction (`spend`)
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import TracebackType
@@ -131,25 +131,25 @@ def enter(principal: Principal, *, model: str, user_id: str, tokens: int) -> Pas
     return passage
 
 
-def settle(taken: Mapping[str, Any], *, tokens: int) -> None:
-    """At a call's end: its place is free, and its tokens are what it used. A correction that is lost heals with the
-    minute, a lease at its deadline. Never raises."""
-    changes = [
-        Change(_key(metric, scope, subject), tokens - taken["tokens"], metric == Metric.CALLS)
-        for metric, scope, subject in taken["of"]
-        if metric == Metric.CALLS or (metric == Metric.TOKENS and tokens != taken["tokens"])
-    ]
-    _change(taken, changes)
+def settle(ended: Iterable[tuple[Mapping[str, Any], int]]) -> None:
+    """At the end of calls, each by what it took and the tokens that it used: its place is free, its tokens are these.
+
+    One trip to Redis. A correction that is lost heals with the minute, a lease at its deadline. Never raises.
+    """
+    _change(
+        [
+            _changed(taken, metric, scope, subject, tokens - taken["tokens"])
+            for taken, tokens in ended
+            for metric, scope, subject in taken["of"]
+            if metric == Metric.CALLS or (metric == Metric.TOKENS and tokens != taken["tokens"])
+        ]
+    )
 
 
 def give_back(taken: Mapping[str, Any]) -> None:
     """All of it, when no call came of it. Never raises."""
     owns = {Metric.REQUESTS: 1, Metric.TOKENS: taken["tokens"]}
-    changes = [
-        Change(_key(metric, scope, subject), -owns.get(metric, 0), metric == Metric.CALLS)
-        for metric, scope, subject in taken["of"]
-    ]
-    _change(taken, changes)
+    _change([_changed(taken, metric, scope, subject, -owns.get(metric, 0)) for metric, scope, subject in taken["of"]])
 
 
 def look(applied: list[Applied]) -> list[int | None]:
@@ -178,11 +178,16 @@ def state(
     }
 
 
-def _change(taken: Mapping[str, Any], changes: list[Change]) -> None:
+def _changed(taken: Mapping[str, Any], metric: str, scope: str, subject: str, by: int) -> Change:
+    lease = taken["lease"] if metric == Metric.CALLS else ""
+    return Change(_key(metric, scope, subject), taken["at"], by, lease)
+
+
+def _change(changes: list[Change]) -> None:
     if not changes:
         return
     try:
-        counters.counters().change(changes, at=taken["at"], lease=taken["lease"])
+        counters.counters().change(changes)
     except CountersAway as error:
         _say_away(error)
 

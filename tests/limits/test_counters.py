@@ -67,32 +67,31 @@ def test_b19_a_refused_take_consumes_nothing_of_any_limit(counting):
 
 def test_what_is_given_back_can_be_taken_again(counting):
     at = take(counting, requests(1), requests(100, "tokens", own=100), places(1), lease="a").at
-    changes = [Change("rpm", -1), Change("tokens", -100), Change("calls", 0, is_lease=True)]
-    counting.change(changes, at=at, lease="a")
+    counting.change([Change("rpm", at, -1), Change("tokens", at, -100), Change("calls", at, lease="a")])
     assert used(counting, requests(1), requests(1, "tokens"), places(1)) == [0, 0, 0]
     assert take(counting, requests(1), requests(100, "tokens", own=100), places(1)).at is not None
 
 
 def test_tokens_are_corrected_down_and_up(counting):
     at = take(counting, requests(1000, "tokens", own=500)).at
-    counting.change([Change("tokens", -400)], at=at, lease="")
+    counting.change([Change("tokens", at, -400)])
     assert used(counting, requests(0, "tokens")) == [100]
-    counting.change([Change("tokens", 50)], at=at, lease="")
+    counting.change([Change("tokens", at, 50)])
     assert used(counting, requests(0, "tokens")) == [150]
 
 
 def test_a_correction_of_a_second_that_is_over_changes_nothing(counting):
     take(counting, requests(1000, "tokens", own=500))
-    counting.change([Change("tokens", 400), Change("tokens", -400)], at=1_000, lease="")
-    counting.change([Change("unknown", 400)], at=1_000, lease="")
+    counting.change([Change("tokens", 1_000, 400), Change("tokens", 1_000, -400)])
+    counting.change([Change("unknown", 1_000, 400)])
     assert used(counting, requests(0, "tokens"), requests(0, "unknown")) == [500, 0]
 
 
 def test_a_place_is_free_when_its_lease_is_ended_by_its_holder_alone(counting):
     assert take(counting, places(1), lease="a").at is not None
-    counting.change([Change("calls", 0, is_lease=True)], at=0, lease="b")
+    counting.change([Change("calls", 0, lease="b")])
     assert take(counting, places(1), lease="c").at is None
-    counting.change([Change("calls", 0, is_lease=True)], at=0, lease="a")
+    counting.change([Change("calls", 0, lease="a")])
     assert take(counting, places(1), lease="c").at is not None
 
 

@@ -8,7 +8,7 @@ from apps.core import verification
 from apps.core.errors import DomainError
 from apps.jobs import execution, lifecycle, services
 from apps.jobs.models import Call
-from apps.limits import index
+from apps.limits import counters, effective, index
 from apps.limits.models import Decision, Metric, SpendWindow
 from tests import make
 from tests.credits import racing
@@ -143,6 +143,31 @@ def test_calls_into_jobs_in_groups_keep_what_they_took(customer):
         for result in results
         if not isinstance(result, DomainError)
     )
+
+
+def test_calls_that_end_in_a_group_give_their_places_back_in_one_trip(customer, monkeypatch):
+    limit("team", "acme", Metric.CALLS, 3)
+    limit("team", "acme", Metric.TOKENS, 100_000)
+    claimed = [
+        execution.claim(str(steps.ask(customer, steps.open_job(customer), f"Call {number}").call_id))
+        for number in range(3)
+    ]
+    trips: list[int] = []
+    changing = counters.MemoryCounters.change
+
+    def change(self: Any, changes: Any) -> None:
+        trips.append(len(changes))
+        changing(self, changes)
+
+    monkeypatch.setattr(counters.MemoryCounters, "change", change)
+    served = lifecycle.Outcome(Call.State.SUCCEEDED, prompt_tokens=10, completion_tokens=5)
+
+    assert lifecycle.end_calls([lifecycle.End(one.call, served) for one in claimed if one]) == [True] * 3
+
+    # A place and a correction of each.
+    assert trips == [6]
+    found = effective.limits(customer.team, key_id="", model="", user_id="")
+    assert {each["limit"]: each["used"] + each["held"] for each in found} == {Metric.CALLS: 0, Metric.TOKENS: 45}
 
 
 def test_changes_of_a_limit_at_once_leave_one(customer):

@@ -319,3 +319,19 @@ def test_old_decisions_are_forgotten_a_batch_at_a_time(key, settings, monkeypatc
     settings.DECISION_RETENTION_DAYS = 28
     sweeper.run()
     assert Decision.objects.count() == 0
+
+
+def test_a_credit_refusal_tells_nothing_of_rates_that_it_gave_back(db, worker):
+    make.platform_model()
+    key = Caller(make.customer(team_id="acme", credits=0).headers)
+    limit("team", "acme", Metric.REQUESTS, 5)
+    answer = create(key)
+    assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_credits")
+    assert "x-ratelimit-remaining-requests" not in answer
+
+
+@pytest.mark.parametrize("user_id", ["a\x00b", "\ud800", "x" * 256])
+def test_a_user_that_cannot_be_stored_is_a_mistake(key, user_id):
+    limit("user", "", Metric.SPEND_DAY, 1, team_id="acme")
+    answer = create(key, user_id=user_id)
+    assert answer.status_code == 422, answer.content
