@@ -143,6 +143,14 @@ UNPRICED_OUTPUT_NANOUSD_PER_MTOK = _nanousd(
     "UNPRICED_OUTPUT_USD_PER_MTOK", env.str("UNPRICED_OUTPUT_USD_PER_MTOK", default="2.00")
 )
 
+# --- Limits ------------------------------------------------------------------------------------------------
+
+# What becomes of calls with rate limits while Redis, which counts them, is away. Limits of spend are in the database.
+RATE_LIMITS_WHEN_REDIS_IS_DOWN = env.str("RATE_LIMITS_WHEN_REDIS_IS_DOWN", default="allow")
+if RATE_LIMITS_WHEN_REDIS_IS_DOWN not in ("allow", "refuse"):
+    raise ImproperlyConfigured("RATE_LIMITS_WHEN_REDIS_IS_DOWN must be allow or refuse")
+DECISION_RETENTION_DAYS = env.int("DECISION_RETENTION_DAYS", default=30)
+
 # --- Django ------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -161,6 +169,7 @@ INSTALLED_APPS = [
     "apps.virtual_keys",
     "apps.credits",
     "apps.provisioning",
+    "apps.limits",
     "apps.jobs",
     "apps.api",
     "apps.openai_compat",
@@ -335,6 +344,12 @@ CORS_EXPOSE_HEADERS = (
     "retry-after",
     "x-job-id",
     "x-call-id",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
     "x-request-id",
     "x-saasllm-call-id",
     "x-saasllm-credits-charged",

@@ -165,6 +165,7 @@ def organization(found: Organization, *, to_operator: bool) -> dict[str, Any]:
         "name": found.name,
         "status": found.status,
         "metadata": found.metadata,
+        "time_zone": found.time_zone,
         "created_at": iso(found.created_at),
         "updated_at": iso(found.updated_at),
         "default_team": None,

@@ -83,6 +83,7 @@ class JobAdmin(ReadOnlyAdmin):
                     "prompt_tokens",
                     "completion_tokens",
                     "open_bound_tokens",
+                    json_column("spend_windows", "spend windows it counts in"),
                     "pending_metadata_bytes",
                     "latency_total_ms",
                 )

@@ -17,9 +17,10 @@ from apps.core import clock, json_bytes
 from apps.core.errors import InvalidField
 from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
-from apps.jobs import bounds, candidates, lifecycle, media, statements, validity
+from apps.jobs import bounds, candidates, lifecycle, media, spending, statements, validity
 from apps.jobs.errors import JobClosed, JobCostCap, TooManyCalls
 from apps.jobs.models import Call, CallPayload, Job
+from apps.limits.gate import Passage
 from apps.teams.models import Team
 from apps.teams.services import require_active
 from apps.virtual_keys.services import Principal
@@ -45,9 +46,20 @@ def attach_window() -> timedelta:
 
 
 def admit(
-    principal: Principal, job: Job, request: CallRequest, *, wait_s: float, reply_to: str, completes_job: bool
+    principal: Principal,
+    job: Job,
+    request: CallRequest,
+    passage: Passage,
+    window_ids: list[int],
+    *,
+    wait_s: float,
+    reply_to: str,
+    completes_job: bool,
 ) -> Call:
-    """Check, hold and queue, under the job's lock. `job.team` is fresh."""
+    """Check, hold and queue, under the job's lock. `job.team` is fresh.
+
+    `window_ids` are the spend windows that the job counts in if this is its first call.
+    """
     require_active(job.team.status, job.team.organization.status)
     if job.is_closed:
         raise JobClosed(f"Job is already {job.wire_status}")
@@ -58,11 +70,14 @@ def admit(
     terms = lifecycle.terms_of(job)
     if terms is None:
         terms = freeze(job, pricing.terms_in_force(job.team, job.job_type))
+        spending.begin(job, window_ids)
     bound = bounds.of_call(request.body, model)
-    hold_for_call(job, terms, model, bound)
+    with spending.counted(job, before=passage):
+        hold_for_call(job, terms, model, bound)
     call, payload = entered(
         job, request, terms, model, bound, call_metadata, reply_to=reply_to, completes_job=completes_job
     )
+    call.taken = passage.taken
     statements.admit(
         job,
         call,

@@ -4,7 +4,7 @@ Every move of a call to a terminal state goes through `end_call`; every charge o
 Both run under the job's row lock, so that counting open calls and posting the charge cannot cross.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,8 +18,9 @@ from apps.core import clock
 from apps.credits import ledger, pricing, settlement
 from apps.credits.pricing import Terms
 from apps.credits.settlement import Due, Verdict, Work
-from apps.jobs import statements
+from apps.jobs import spending, statements
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.limits import gate
 
 Status = Job.Status
 ChargeState = Job.ChargeState
@@ -79,6 +80,7 @@ def end_call(
         ):
             return False
         _count(job, call, outcome)
+        _settle_rates([(call, outcome)])
         succeeded = outcome.state == Call.State.SUCCEEDED
         if call.completes_job and not job.is_closed:
             job.error_message = "" if succeeded else outcome.error_message
@@ -125,6 +127,7 @@ def end_calls(ends: Sequence[End]) -> list[bool | None]:
         ours = [end for end in plain if (end.call.pk, end.call.claim) in ended]
         for end in ours:
             _count(jobs[end.call.job_id], end.call, end.outcome)
+        _settle_rates((end.call, end.outcome) for end in ours)
         if ours:
             statements.save_jobs([jobs[job_id] for job_id in {end.call.job_id for end in ours}])
     return [end in ours if end in plain else None for end in ends]
@@ -135,6 +138,7 @@ def _end_plainly(job: Job, end: End) -> bool:
     if not statements.END_CALL.run(id=end.call.pk, claim=end.call.claim, **_written(end.call, end.outcome)):
         return False
     _count(job, end.call, end.outcome)
+    _settle_rates([(end.call, end.outcome)])
     statements.end(
         job,
         _ended_attempt(end.call, end.outcome),
@@ -284,6 +288,17 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
         job.failed_calls += 1
 
 
+def _settle_rates(ended: Iterable[tuple[Call, Outcome]]) -> None:
+    """Once the ends are committed, and before the callers know: their next calls find the places free."""
+    taken = [
+        (call.taken, outcome.prompt_tokens + outcome.completion_tokens if outcome.is_paid else 0)
+        for call, outcome in ended
+        if call.taken is not None
+    ]
+    if taken:
+        transaction.on_commit(lambda: gate.settle(taken), robust=True)
+
+
 def _close(job: Job, verdict: Status, *, closed_by: str) -> None:
     job.status = verdict
     job.paused_reason = ""
@@ -294,6 +309,11 @@ def _close(job: Job, verdict: Status, *, closed_by: str) -> None:
 
 def _settle_money(job: Job) -> None:
     """Charge, wait or release, by the verdict and what is still open; give slack back while the job is open."""
+    with spending.counted(job):
+        _settle_credits(job)
+
+
+def _settle_credits(job: Job) -> None:
     terms = terms_of(job)
     if not job.is_closed:
         if terms is not None and terms.is_metered:

@@ -53,6 +53,10 @@ class Job(models.Model):
     charged_micros = models.BigIntegerField(default=0)
     uncollected_micros = models.BigIntegerField(default=0, help_text="owed at the charge but not there to take")
 
+    spend_windows = models.JSONField(
+        null=True, blank=True, help_text="ids of the spend limits' periods it counts in, kept from its first call on"
+    )
+
     total_calls = models.PositiveIntegerField(default=0)
     open_calls = models.PositiveIntegerField(default=0)
     successful_calls = models.PositiveIntegerField(default=0)
@@ -187,6 +191,8 @@ class Call(models.Model):
     bound_input_tokens = models.BigIntegerField(default=0)
     bound_output_tokens = models.BigIntegerField(default=0)
     bound_nanousd = models.BigIntegerField(default=0)
+
+    taken = models.JSONField(null=True, blank=True, help_text="what it took of rate limits, corrected at its end")
 
     claim = models.PositiveIntegerField(default=0, help_text="the fencing token: how often it was claimed")
     claimed_by = models.CharField(max_length=100, blank=True)

@@ -194,6 +194,7 @@ _CALL_COLUMNS = (
     "bound_input_tokens",
     "bound_output_tokens",
     "bound_nanousd",
+    "taken",
     "claim",
     "claimed_by",
     "publishes",
@@ -455,6 +456,7 @@ OPEN_CALL: Select[Call] = Select(
             "bound_input_tokens",
             "bound_output_tokens",
             "price_source",
+            "taken",
             "payload__call_metadata",
         )
     )

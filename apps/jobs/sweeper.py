@@ -25,6 +25,7 @@ from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.limits import decisions
 
 BATCH = 200
 NAME = "sweeper"
@@ -100,6 +101,7 @@ def run() -> Swept:
     swept.holds_released += _release_orphaned_holds()
     swept.credits_expired += _expire_credits()
     swept.forgotten += _forget_payloads()
+    swept.forgotten += decisions.purge(timedelta(days=settings.DECISION_RETENTION_DAYS), limit=BATCH)
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
     swept.granted += allowances.post_scheduled() + allowances.refill_due()
     swept.sealed += _seal()

@@ -127,7 +127,7 @@ class CallView(KeyView):
             call = waiting.wait(self.principal.team, submitted, wait_s, with_job=True)
         if call.state != Call.State.SUCCEEDED:
             # Under its key a failed call stays failed.
-            return errors.refusal(waiting.failure(call), is_final=idempotent is not None)
+            return errors.refusal(waiting.failure(call, headers=submitted.headers), is_final=idempotent is not None)
         return self._with_headers(json_response(self.present(call)), call, submitted)
 
     def present(self, call: Call) -> dict[str, Any]:
@@ -159,6 +159,8 @@ class CallView(KeyView):
         balance = billing.balance(self.principal.team)
         response["x-saasllm-credits-charged"] = exact_credits(call.job.charged_micros)
         response["x-saasllm-credits-remaining"] = exact_credits(balance.spendable_micros)
+        for name, value in submitted.headers.items():
+            response[name] = value
         if submitted.is_replay:
             response["Idempotency-Replayed"] = "true"
         return response

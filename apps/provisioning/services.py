@@ -109,6 +109,7 @@ def create_organization(
     name: str,
     actor: Actor,
     metadata: dict[str, Any] | None = None,
+    time_zone: str = "UTC",
     default_team: TeamPlan | None = None,
 ) -> ProvisionedOrganization:
     """Make an organization and, if given, its default team. It is made even when the team cannot be.
@@ -117,7 +118,7 @@ def create_organization(
     """
     with transaction.atomic():
         organization = organizations.create(
-            organization_id=organization_id, name=name, metadata=metadata, actor=actor
+            organization_id=organization_id, name=name, metadata=metadata, time_zone=time_zone, actor=actor
         )
         if default_team is None:
             return ProvisionedOrganization(organization, None, None)

@@ -68,6 +68,8 @@ def test_what_services_alone_write_is_read_only():
         "jobs.Call",
         "jobs.CallPayload",
         "jobs.Job",
+        "limits.Decision",
+        "limits.SpendWindow",
         "virtual_keys.VirtualKey",
     }
 

@@ -15,6 +15,7 @@ from apps.core.models import Event
 from apps.credits import tasks
 from apps.credits import verification as credits_checks
 from apps.credits.models import Account, Entry
+from apps.jobs import spending
 from apps.jobs import verification as jobs_checks
 from tests import make
 from tests.credits import books, racing
@@ -40,7 +41,8 @@ def lose_a_credit(team) -> Account:
 
 
 def test_every_check_of_every_app_is_run(db):
-    registered = {check.__name__ for check in (*credits_checks.CHECKS, *jobs_checks.CHECKS)}
+    checks = (*credits_checks.CHECKS, *jobs_checks.CHECKS, spending.windows_follow_from_jobs)
+    registered = {check.__name__ for check in checks}
 
     assert {name.split(".")[1] for name in verification._CHECKS} == registered
 

@@ -91,6 +91,12 @@ def insufficient(team: Team, *, needed_micros: int, beside_micros: int = 0) -> I
         limit="credits",
         scope="team",
         id=team.team_id,
+        # Of what was ever there to spend: used, held and what is needed would have to fit into it.
+        used=used,
+        held=held,
+        allowed=spendable + held + used,
+        unit="micros",
+        resets_at=None,
         needed_micros=needed_micros,
         spendable_micros=spendable,
         held_micros=held,
