@@ -141,7 +141,7 @@ def test_wrong_bodies_are_named(operator, charge, body, where):
     assert Entry.objects.filter(kind="refund").count() == 0
 
 
-@pytest.mark.parametrize("entry", ["nothing", str(new_id())])
+@pytest.mark.parametrize("entry", ["nothing", str(new_id())], ids=["malformed", "unknown"])
 def test_unknown_entry_is_not_found(db, operator, entry):
     answer = refund(operator, entry, all=True)
 
