@@ -4,6 +4,7 @@ Each is documented in docs/settings.md (a test holds the two together). Defaults
 `manage.py check --deploy` refuses the ones that must not reach production.
 """
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,11 @@ PAYLOAD_RETENTION_H = env.float("PAYLOAD_RETENTION_H", default=24.0)
 ATTACH_WINDOW_S = env.float("ATTACH_WINDOW_S", default=600.0)
 EMBEDDED_WORKER_THREADS = env.int("EMBEDDED_WORKER_THREADS", default=32)
 
+# Whether the name in a credential's api_base may stand for an address of our own network.
+PROVIDERS_MAY_BE_INTERNAL = env.bool("PROVIDERS_MAY_BE_INTERNAL", default=False)
+# Whether messages may name media by http(s) URLs, which providers (or LiteLLM) fetch: allow or refuse.
+MEDIA_URLS = env.str("MEDIA_URLS", default="allow")
+
 # How many proxies of ours stand in front, each adding the peer it saw to X-Forwarded-For. 0: the header is anybody's
 # word and is not read.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
@@ -107,6 +113,29 @@ CREDIT_LINE_MAX_CREDITS = env.int("CREDIT_LINE_MAX_CREDITS", default=10_000)
 REFUND_GRACE_DAYS = env.int("REFUND_GRACE_DAYS", default=30)
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
+
+
+def _nanousd(name: str, usd: str) -> int:
+    """Dollars as exact nano-dollars. Raises: ImproperlyConfigured."""
+    try:
+        nanousd = Decimal(usd) * 10**9
+        if 0 <= nanousd < 10**15 and nanousd == int(nanousd):
+            return int(nanousd)
+    except (InvalidOperation, ValueError, OverflowError):
+        pass
+    raise ImproperlyConfigured(f"{name} must be dollars per million tokens, from 0 to below 1000000, with 9 decimals")
+
+
+# Models without a price: "refuse" them to jobs metered in USD, or charge an "estimate".
+UNPRICED_MODELS = env.str("UNPRICED_MODELS", default="refuse")
+if UNPRICED_MODELS not in ("refuse", "estimate"):
+    raise ImproperlyConfigured('UNPRICED_MODELS must be "refuse" or "estimate"')
+UNPRICED_INPUT_NANOUSD_PER_MTOK = _nanousd(
+    "UNPRICED_INPUT_USD_PER_MTOK", env.str("UNPRICED_INPUT_USD_PER_MTOK", default="1.00")
+)
+UNPRICED_OUTPUT_NANOUSD_PER_MTOK = _nanousd(
+    "UNPRICED_OUTPUT_USD_PER_MTOK", env.str("UNPRICED_OUTPUT_USD_PER_MTOK", default="2.00")
+)
 
 # --- Django ------------------------------------------------------------------------------------------------
 

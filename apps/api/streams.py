@@ -55,6 +55,7 @@ class LlmCallStream(CallView):
         body = parse(LlmCallInput, request)
         asked = self.request_of(body, request, call_metadata=body.call_metadata, is_streamed=True)
         return response(
+            request._request,
             opened(
                 self.principal.team,
                 submit=lambda reply_to: services.submit_call(
@@ -66,7 +67,7 @@ class LlmCallStream(CallView):
                     idempotent=self.idempotent(request),
                 ),
                 writer_for=Writer,
-            )
+            ),
         )
 
 
@@ -78,6 +79,7 @@ class CreateAndCallStream(CallView):
         self.require_own_team(body.team_id)
         asked = self.request_of(body, request, is_streamed=True)
         return response(
+            request._request,
             opened(
                 self.principal.team,
                 submit=lambda reply_to: services.submit_one_call_job(
@@ -90,5 +92,5 @@ class CreateAndCallStream(CallView):
                 ),
                 writer_for=WriterWithCosts,
                 with_job=True,
-            )
+            ),
         )

@@ -118,6 +118,9 @@ def submit_one_call_job(
             slot = idempotency.claim(idempotent) if idempotent else None
             if slot is not None and slot.is_replay:
                 return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
+            # First of all: from here on a client's own retry waits for what becomes of this.
+            fresh = statements.team_now_admitting(principal.team.pk, request.fingerprint)
+            assert fresh is not None, "teams are never deleted"
             twin = None
             if slot is None:
                 twin = statements.UNANSWERED_CALL.first(
@@ -126,8 +129,6 @@ def submit_one_call_job(
             if twin is not None and _attached(twin.pk, wait_s=wait_s, reply_to=reply_to):
                 return Submitted(twin.job_id, twin.pk, is_new=False)
             job = _insert_job(principal, new)
-            fresh = statements.TEAM_NOW.first(id=principal.team.pk)
-            assert fresh is not None, "teams are never deleted"
             job.team = fresh
             call = admission.admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=True)
             if slot is not None:
@@ -222,8 +223,20 @@ def find_answered(team: Team, job_id: str, call_id: str, *, with_job: bool = Fal
     parsed = parse_uuid(call_id)
     if parsed is None or not is_postgresql():
         return find_call(team, job_id, call_id)
-    found = (_answers_with_jobs if with_job else _answers)(parsed)
-    # The query is by id alone, so what it found is held against the team here.
+    return _required(team, job_id, (_answers_with_jobs if with_job else _answers)(parsed))
+
+
+def find_streamed(team: Team, job_id: str, call_id: str) -> Call:
+    """A call whose stream begins: what its pieces and `leave_stream` need of it alone, since it is kept until the
+    stream's end. In one query with others that begin just now. Raises: CallNotFound."""
+    parsed = parse_uuid(call_id)
+    if parsed is None:
+        raise CallNotFound
+    return _required(team, job_id, _streams(parsed) if is_postgresql() else statements.STREAMED.first(id=parsed))
+
+
+def _required(team: Team, job_id: str, found: Call | None) -> Call:
+    """What was found by its id alone, if it is the team's and the job's. Raises: CallNotFound."""
     if found is None or found.team_id != team.pk or str(found.job_id) != str(job_id):
         raise CallNotFound
     return found
@@ -239,6 +252,7 @@ def _by_id(statement: Select[Call]) -> Callable[[Sequence[UUID]], list[Call | No
 
 _answers: Combiner[UUID, Call | None] = Combiner(_by_id(statements.ANSWERS), most=64)
 _answers_with_jobs: Combiner[UUID, Call | None] = Combiner(_by_id(statements.ANSWERS_WITH_JOBS), most=64)
+_streams: Combiner[UUID, Call | None] = Combiner(_by_id(statements.STREAMED_MANY), most=64)
 
 
 def mark_unanswered(call_id: Any) -> None:

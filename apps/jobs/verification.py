@@ -22,6 +22,7 @@ from django.db.models import (
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Concat, Replace, Substr
 
+from apps.catalog.price_models import Price, PriceSource
 from apps.core.db import is_postgresql
 from apps.core.verification import Difference, compare, each
 from apps.credits.models import Entry, Hold
@@ -31,6 +32,8 @@ ChargeState = Job.ChargeState
 _CLOSED = Q(status__in=[Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.CANCELLED])
 _OPEN_CALL = Q(calls__state__in=Call.OPEN_STATES)
 _SERVED_CALL = Q(calls__state=Call.State.SUCCEEDED)
+# Of a stream that broke off too: other calls that did not succeed have no tokens.
+_DELIVERED_CALL = ~_OPEN_CALL & (Q(calls__prompt_tokens__gt=0) | Q(calls__completion_tokens__gt=0))
 
 
 def totals_follow_from_calls() -> Iterator[Difference]:
@@ -47,6 +50,9 @@ def totals_follow_from_calls() -> Iterator[Difference]:
             "prompt_tokens": _total("calls__prompt_tokens", of=~_OPEN_CALL),
             "completion_tokens": _total("calls__completion_tokens", of=~_OPEN_CALL),
             "provider_cost_nanousd": _total("calls__provider_cost_nanousd", of=~_OPEN_CALL),
+            "unpriced_calls": Count(
+                "calls", filter=Q(calls__price_source=PriceSource.NONE) & (_SERVED_CALL | _DELIVERED_CALL)
+            ),
             "latency_total_ms": _total("calls__latency_ms", of=_SERVED_CALL),
             "open_bound_nanousd": _total("calls__bound_nanousd", of=_OPEN_CALL),
             "open_bound_tokens": _total("calls__bound_input_tokens", of=_OPEN_CALL)
@@ -167,6 +173,29 @@ def calls_and_attempts_agree() -> Iterator[Difference]:
     )
 
 
+def calls_keep_their_price() -> Iterator[Difference]:
+    """A call with a dated price has its input and output prices frozen beside it; without one it names no price."""
+    frozen = Price.objects.filter(
+        pk=OuterRef("price_id"),
+        input_nanousd_per_mtok=OuterRef("input_nanousd_per_mtok"),
+        output_nanousd_per_mtok=OuterRef("output_nanousd_per_mtok"),
+    )
+    yield from each(
+        Call.objects.filter(price_id__isnull=False).exclude(Exists(frozen)),
+        check="call.price_id",
+        kind="call",
+        expected="a price with the call's frozen figures",
+        found="price_id",
+    )
+    yield from each(
+        Call.objects.filter(price_source=PriceSource.PRICE, price_id__isnull=True),
+        check="call.price_source",
+        kind="call",
+        expected="the price that it rests on",
+        found="price_source",
+    )
+
+
 CHECKS = (
     totals_follow_from_calls,
     lost_cost_follows_from_attempts,
@@ -175,6 +204,7 @@ CHECKS = (
     charged_is_the_charge,
     jobs_are_settled_when_they_end,
     calls_and_attempts_agree,
+    calls_keep_their_price,
 )
 
 

@@ -9,6 +9,8 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
+from apps.catalog import prices
+from apps.catalog.rates import Rates
 from apps.core import append_only, clock, verification
 from apps.core.verification import Difference
 from apps.credits import ledger, periods, sealing
@@ -131,6 +133,11 @@ def swapped_numbers(world: World) -> str:
     plant(Entry.objects.filter(pk=first.pk), debit_seq=999)
     plant(Entry.objects.filter(pk=second.pk), debit_seq=first.debit_seq)
     return plant(Entry.objects.filter(pk=first.pk), debit_seq=second.debit_seq)
+
+
+def call_with_other_figures(world: World) -> str:
+    price = prices.add("provider/other", Rates(1, 2), actor=make.TESTER)
+    return plant(Call.objects.filter(pk=world.queued.pk), price_id=price.pk, price_source="price")
 
 
 def second_charge(world: World) -> str:
@@ -407,6 +414,10 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
     "prompt tokens of a job": (lambda w: job(w.done, prompt_tokens=1), J.totals_follow_from_calls),
     "completion tokens of a job": (lambda w: job(w.done, completion_tokens=1), J.totals_follow_from_calls),
     "cost of a job": (lambda w: job(w.done, provider_cost_nanousd=1), J.totals_follow_from_calls),
+    "calls of a job whose cost is unknown": (
+        lambda w: job(w.done, unpriced_calls=1),
+        J.totals_follow_from_calls,
+    ),
     "latency of a job": (lambda w: job(w.done, latency_total_ms=987_654), J.totals_follow_from_calls),
     "bound of a job in dollars": (lambda w: job(w.running, open_bound_nanousd=1), J.totals_follow_from_calls),
     "bound of a job in tokens": (lambda w: job(w.running, open_bound_tokens=1), J.totals_follow_from_calls),
@@ -477,6 +488,15 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
     "attempt that outlives its call": (
         lambda w: plant(attempts(w, "failed"), state="running", ended_at=None),
         J.calls_and_attempts_agree,
+    ),
+    "call with a price that there is not": (
+        lambda w: plant(Call.objects.filter(pk=w.queued.pk), price_id=w.queued.pk),
+        J.calls_keep_their_price,
+    ),
+    "call with other figures than its price's": (call_with_other_figures, J.calls_keep_their_price),
+    "call that rests on a price and names none": (
+        lambda w: plant(Call.objects.filter(pk=w.queued.pk), price_source="price"),
+        J.calls_keep_their_price,
     ),
 }
 
