@@ -50,6 +50,8 @@ class AccountAdmin(ReadOnlyAdmin):
         credits_column("credit_line_micros"),
         credits_column("allocated_micros"),
         credits_column("used_micros"),
+        "next_expiry_at",
+        "has_restricted",
         "seq",
         "created_at",
     )
