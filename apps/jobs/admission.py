@@ -17,7 +17,7 @@ from apps.core import clock, json_bytes
 from apps.core.errors import InvalidField
 from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
-from apps.jobs import bounds, candidates, lifecycle, statements, validity
+from apps.jobs import bounds, candidates, escrow, lifecycle, statements, validity
 from apps.jobs.errors import JobClosed, TooManyCalls
 from apps.jobs.models import Call, CallPayload, Job
 from apps.teams.models import Team
@@ -51,6 +51,7 @@ def admit(
     require_active(job.team.status, job.team.organization.status)
     if job.is_closed:
         raise JobClosed(f"Job is already {job.wire_status}")
+    escrow.require_in_time(job)
     if job.total_calls >= settings.CALLS_PER_JOB_MAX:
         raise TooManyCalls(f"A job may have {settings.CALLS_PER_JOB_MAX} calls. Open another job.")
     call_metadata = call_metadata_of(job, request)
@@ -166,8 +167,12 @@ def entered(
 def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: bounds.Bound) -> None:
     """Hold what the job may come to with this call. A flat job holds its price once."""
     if not terms.is_metered:
+        escrow.require_room(job, lambda _: terms.price_micros)
         if job.held_micros == 0 and terms.price_micros > 0:
-            ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros)
+            held = ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros)
+            if held.amount_micros < terms.price_micros:
+                # Of a reservation that was given back.
+                ledger.extend(job.team, job=str(job.pk), to_micros=terms.price_micros)
             job.held_micros = terms.price_micros
         return
     if terms.mode == pricing.Mode.METERED_USD and not model.has_prices:
@@ -175,9 +180,14 @@ def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: b
             f"Model '{model.asked}' has no price, so a job metered in USD cannot use it. Ask the operator to set"
             " its prices."
         )
-    needed = lifecycle.needed_hold(
-        job, terms, more_nanousd=bound.nanousd, more_tokens=bound.input_tokens + bound.output_tokens
-    )
+
+    def needed_of(locked: Job) -> int:
+        return lifecycle.needed_hold(
+            locked, terms, more_nanousd=bound.nanousd, more_tokens=bound.input_tokens + bound.output_tokens
+        )
+
+    escrow.require_room(job, needed_of)
+    needed = needed_of(job)
     if needed > job.held_micros:
         ledger.extend(job.team, job=str(job.pk), to_micros=needed)
         job.held_micros = needed

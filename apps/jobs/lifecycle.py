@@ -274,8 +274,11 @@ def _settle_money(job: Job) -> None:
             return
         if job.successful_calls:
             amount = price_so_far(job, terms)
-            charge = ledger.charge(job.team, job=str(job.pk), amount_micros=amount, reason=job.job_type)
-            job.charged_micros, job.uncollected_micros = charge.charged_micros, charge.uncollected_micros
+            # A provider that did not keep to its caps breaks no promise of ours: the ceiling holds.
+            most = amount if job.max_micros is None else min(amount, job.max_micros)
+            charge = ledger.charge(job.team, job=str(job.pk), amount_micros=most, reason=job.job_type)
+            job.charged_micros = charge.charged_micros
+            job.uncollected_micros = charge.uncollected_micros + amount - most
             job.charge_state, job.held_micros = ChargeState.CHARGED, 0
             return
     if job.held_micros:
@@ -284,7 +287,9 @@ def _settle_money(job: Job) -> None:
 
 
 def _give_slack_back(job: Job, terms: Terms) -> None:
-    """Shrink a metered job's hold when more than a quarter of it can no longer be needed."""
+    """Shrink a metered job's hold when more than a quarter of it can no longer be needed, unless it is reserved."""
+    if job.reserves_ceiling:
+        return
     needed = needed_hold(job, terms)
     if job.held_micros - needed > job.held_micros // 4:
         ledger.extend(job.team, job=str(job.pk), to_micros=needed)

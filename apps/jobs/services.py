@@ -17,10 +17,12 @@ from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict
 from apps.core.ids import parse_uuid
 from apps.core.prepared import Select
-from apps.credits import billing
-from apps.jobs import admission, lifecycle, statements
+from apps.credits import billing, ledger
+from apps.credits.errors import InsufficientCredits
+from apps.jobs import admission, escrow, lifecycle, statements
 from apps.jobs.admission import CallRequest as CallRequest
-from apps.jobs.errors import CallNotFound, JobNotFound
+from apps.jobs.errors import CallNotFound, JobCapReached, JobNotFound
+from apps.jobs.escrow import Budget
 from apps.jobs.group_admission import Submitted as Submitted
 from apps.jobs.group_admission import submit_together
 from apps.jobs.models import Call, Job
@@ -36,22 +38,28 @@ class NewJob:
     job_type: str
     user_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
 
 
 def open_job(principal: Principal, new: NewJob, *, idempotent: idempotency.Request | None = None) -> tuple[Job, bool]:
     """Open a job, `pending` and free until its first call. Returns it and whether it is a replay.
 
-    Raises: TeamNotActive, InvalidField, IdempotencyConflict.
+    Raises: TeamNotActive, InvalidField, IdempotencyConflict; InsufficientCredits for a reservation, of which nothing
+    is left but a record of the refusal.
     """
-    with transaction.atomic():
-        slot = idempotency.claim(idempotent) if idempotent else None
-        if slot is not None and slot.is_replay:
-            return find_job(principal.team, slot.result["job_id"]), True
-        admission.require_metadata_fits("metadata", new.metadata)
-        _require_active(principal.team)
-        job = _insert_job(principal, new)
-        if slot is not None:
-            slot.record({"job_id": str(job.pk)})
+    try:
+        with transaction.atomic():
+            slot = idempotency.claim(idempotent) if idempotent else None
+            if slot is not None and slot.is_replay:
+                return find_job(principal.team, slot.result["job_id"]), True
+            admission.require_metadata_fits("metadata", new.metadata)
+            _require_active(principal.team)
+            job = _insert_job(principal, new)
+            if slot is not None:
+                slot.record({"job_id": str(job.pk)})
+    except InsufficientCredits as error:
+        _record_refusal(principal, error, subject=f"team:{principal.team.team_id}", kind="job.refused")
+        raise
     return job, False
 
 
@@ -67,8 +75,8 @@ def submit_call(
     """Admit a call into an open job: hold its price, queue it. The caller publishes it after this returns.
 
     Raises: JobNotFound, JobClosed, TeamNotActive, ModelNotAllowed, NoModelAvailable, PricesMissing,
-    InsufficientCredits, TooManyCalls, InvalidField, IdempotencyConflict. Nothing is written then but a record of the
-    refusal.
+    InsufficientCredits, TooManyCalls, JobCapReached, JobDeadlinePassed, InvalidField, IdempotencyConflict. Nothing is
+    written then but a record of the refusal, and a pause of the job if it asks for that at its ceiling.
     """
     parsed = parse_uuid(job_id)
     if parsed is None:
@@ -77,26 +85,43 @@ def submit_call(
         submitted = submit_together(principal, request, job_id=parsed, wait_s=wait_s, reply_to=reply_to)
         if submitted is not None:
             return submitted
-    try:
-        with transaction.atomic():
-            slot = idempotency.claim(idempotent) if idempotent else None
-            if slot is not None and slot.is_replay:
-                return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
-            job = statements.LOCKED_JOB_AND_TWIN.first(
-                id=parsed, team=principal.team.pk, fingerprint=request.fingerprint, since=-admission.attach_window()
+    while True:
+        try:
+            return _submit_alone(
+                principal, request, job_id=parsed, wait_s=wait_s, reply_to=reply_to, idempotent=idempotent
             )
-            if job is None:
-                raise JobNotFound
-            twin_id = None if slot is not None else getattr(job, "unanswered_id")  # noqa: B009  (an annotation)
-            if twin_id is not None and _attached(twin_id, wait_s=wait_s, reply_to=reply_to):
-                return Submitted(job.pk, twin_id, is_new=False)
-            call = admission.admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=False)
-            if slot is not None:
-                slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
-    except DomainError as error:
-        _record_refusal(principal, error, subject=f"job:{job_id}")
-        raise
-    return Submitted(job.pk, call.pk, is_new=True)
+        except DomainError as error:
+            if isinstance(error, JobCapReached) and error.pauses and not escrow.pause(principal, error):
+                continue
+            _record_refusal(principal, error, subject=f"job:{job_id}")
+            raise
+
+
+def _submit_alone(
+    principal: Principal,
+    request: CallRequest,
+    *,
+    job_id: UUID,
+    wait_s: float,
+    reply_to: str,
+    idempotent: idempotency.Request | None,
+) -> Submitted:
+    with transaction.atomic():
+        slot = idempotency.claim(idempotent) if idempotent else None
+        if slot is not None and slot.is_replay:
+            return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
+        job = statements.LOCKED_JOB_AND_TWIN.first(
+            id=job_id, team=principal.team.pk, fingerprint=request.fingerprint, since=-admission.attach_window()
+        )
+        if job is None:
+            raise JobNotFound
+        twin_id = None if slot is not None else getattr(job, "unanswered_id")  # noqa: B009  (an annotation)
+        if twin_id is not None and _attached(twin_id, wait_s=wait_s, reply_to=reply_to):
+            return Submitted(job.pk, twin_id, is_new=False, has_ceiling=job.max_micros is not None)
+        call = admission.admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=False)
+        if slot is not None:
+            slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
+    return Submitted(job.pk, call.pk, is_new=True, has_ceiling=job.max_micros is not None)
 
 
 def submit_one_call_job(
@@ -288,13 +313,18 @@ def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | Non
         user_id=new.user_id,
         metadata=new.metadata,
     )
-    if refused is not None:
+    if refused is None:
+        escrow.put_on(job, principal.team, new.budget)
+    else:
         job.status = Job.Status.FAILED
         job.completed_at = clock.now()
         job.charge_state = Job.ChargeState.FREE
         job.error_message = refused.message[:1000]
         job.closed_by = "admission"
+        job.max_micros, job.on_cap = new.budget.max_micros, new.budget.on_cap
     statements.insert_job(job)
+    if job.reserves_ceiling:
+        ledger.hold(principal.team, job=str(job.pk), amount_micros=job.held_micros)
     return job
 
 
@@ -303,7 +333,9 @@ def _replayed(slot: idempotency.Slot, *, wait_s: float, reply_to: str) -> Submit
     Call.objects.filter(pk=slot.result["call_id"], state__in=Call.OPEN_STATES).update(
         reply_to=reply_to, wait_until=Greatest("wait_until", clock.from_now(wait_s + 2))
     )
-    return Submitted(slot.result["job_id"], slot.result["call_id"], is_new=False, is_replay=True)
+    job_id, call_id = slot.result["job_id"], slot.result["call_id"]
+    # Whether it has a ceiling is not known here, so its job is looked at.
+    return Submitted(job_id, call_id, is_new=False, is_replay=True, has_ceiling=True)
 
 
 def _attached(call_id: Any, *, wait_s: float, reply_to: str) -> bool:
@@ -319,9 +351,9 @@ def _attached(call_id: Any, *, wait_s: float, reply_to: str) -> bool:
     )
 
 
-def _record_refusal(principal: Principal, error: DomainError, *, subject: str) -> None:
+def _record_refusal(principal: Principal, error: DomainError, *, subject: str, kind: str = "call.refused") -> None:
     audit.emit(
-        "call.refused",
+        kind,
         subject=subject[:255],
         organization_id=principal.organization.organization_id,
         team_id=principal.team.team_id,

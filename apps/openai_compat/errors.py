@@ -18,6 +18,7 @@ from apps.core import errors
 from apps.core.bodies import InvalidBody
 from apps.core.errors import DomainError, InvalidField
 from apps.credits.errors import InsufficientCredits
+from apps.jobs.errors import JobCapReached
 
 log = logging.getLogger("saasllm.openai")
 
@@ -68,6 +69,7 @@ KINDS: dict[type[DomainError], Kind] = {
     errors.NotAuthenticated: Kind(401, code="invalid_api_key"),
     # Not 429, which clients repeat.
     InsufficientCredits: Kind(402, "insufficient_quota", "insufficient_quota"),
+    JobCapReached: Kind(402, "insufficient_quota"),
     errors.NotAllowed: Kind(403, "permission_error"),
     ModelNotAllowed: Kind(404, code="model_not_found"),
     ModelGroupUnavailable: Kind(404, code="model_not_found"),

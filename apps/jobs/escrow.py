@@ -1,0 +1,276 @@
+"""A job's budget: a ceiling of what it may hold and cost, what a call beyond it does, and a deadline.
+
+Without a reservation the hold still grows by call; the ceiling only says how far (docs/ledger.md, "Escrow").
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from apps.core import audit, clock
+from apps.core.clock import iso
+from apps.core.errors import InvalidField
+from apps.core.ids import parse_uuid
+from apps.core.money import exact_credits, whole_credits
+from apps.credits import ledger, pricing
+from apps.jobs import lifecycle, statements
+from apps.jobs.errors import CeilingTooLow, JobCapReached, JobClosed, JobDeadlinePassed, JobNotFound
+from apps.jobs.models import Job
+from apps.teams.models import Team
+from apps.virtual_keys.services import Principal
+
+BUDGET = "budget"
+DEADLINE_MAX = timedelta(days=366)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a job is given when it is opened. A deadline is an instant, or seconds from the database's now."""
+
+    max_micros: int | None = None
+    reserves: bool = False
+    on_cap: str = Job.OnCap.REFUSE
+    deadline: datetime | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is asked of a job's budget. `given` names the fields that are; the others stay."""
+
+    given: frozenset[str]
+    max_micros: int | None = None
+    reserves: bool = False
+    on_cap: str = Job.OnCap.REFUSE
+    deadline: datetime | int | None = None
+
+
+def put_on(job: Job, team: Team, budget: Budget) -> None:
+    """Give a new job its budget; what it reserves is to be held once its row is there. Raises: InvalidField."""
+    if budget.reserves and budget.max_micros is None:
+        raise InvalidField("reserve", "reserve takes max_credits at once: give max_credits too.")
+    job.max_micros, job.reserves_ceiling, job.on_cap = budget.max_micros, budget.reserves, budget.on_cap
+    job.deadline_at = _instant(budget.deadline)
+    if job.reserves_ceiling and job.max_micros is not None:
+        freeze(job, team)
+        job.held_micros = job.max_micros
+
+
+def freeze(job: Job, team: Team) -> None:
+    """Fix the price of a job whose ceiling is held, so that what is held and what it is for do not part."""
+    if job.terms is None:
+        terms = pricing.terms_in_force(team, job.job_type)
+        job.terms = {name: getattr(terms, name) for name in terms.__slots__}
+
+
+def require_in_time(job: Job) -> None:
+    """Raises: JobDeadlinePassed. A query only for a job with a deadline."""
+    if job.deadline_at is not None and job.deadline_at <= clock.db_now():
+        raise JobDeadlinePassed(
+            f"The job's deadline {iso(job.deadline_at)} has passed. Open another job.", job_id=str(job.pk)
+        )
+
+
+def require_room(job: Job, needed: Callable[[Job], int]) -> None:
+    """Whether the locked job may hold what a call needs, `needed` in all. Raises: JobCapReached."""
+    if job.max_micros is None:
+        return
+    needed_micros = needed(job)
+    if needed_micros <= job.max_micros and job.status != Job.Status.PAUSED:
+        return
+    raise _cap_reached(job, needed_micros, needed)
+
+
+def pause(principal: Principal, error: JobCapReached) -> bool:
+    """Pause the job of a call that was refused at its ceiling. In a transaction of its own: that of the refusal is
+    undone. False when the job has room by now (its ceiling was raised, a call ended): then the call is judged again.
+    """
+    assert error.needed is not None
+    with transaction.atomic():
+        job = lifecycle.lock_job(error.details["job_id"])
+        if job.status == Job.Status.PAUSED:
+            return True
+        if job.is_closed or job.max_micros is None or error.needed(job) <= job.max_micros:
+            return False
+        if job.on_cap != Job.OnCap.PAUSE:
+            return True
+        job.status, job.paused_reason = Job.Status.PAUSED, BUDGET
+        Job.objects.filter(pk=job.pk).update(status=job.status, paused_reason=BUDGET, active_at=Now())
+        audit.emit(
+            "job.budget_paused",
+            subject=f"job:{job.pk}",
+            organization_id=principal.organization.organization_id,
+            team_id=principal.team.team_id,
+            key_id=principal.key_id,
+            max_credits=exact_credits(job.max_micros),
+            held=exact_credits(job.held_micros),
+            needed=exact_credits(error.needed(job)),
+        )
+    return True
+
+
+def change(principal: Principal, *, job_id: str, wanted: Change) -> Job:
+    """Change an open job's budget; a repeat changes nothing. A ceiling that is raised, or goes, ends a pause.
+
+    A hold that exceeds a lower ceiling shrinks to it; a reservation grows with a higher one.
+    Raises: JobNotFound, JobClosed, CeilingTooLow, InsufficientCredits, InvalidField; nothing is changed then.
+    """
+    parsed = parse_uuid(job_id)
+    if parsed is None:
+        raise JobNotFound
+    with transaction.atomic():
+        job = statements.LOCKED_TEAM_JOB.first(id=parsed, team=principal.team.pk)
+        if job is None:
+            raise JobNotFound
+        if job.is_closed:
+            raise JobClosed(f"Job is already {job.wire_status}")
+        before, was_reserved = job.max_micros, job.reserves_ceiling
+        if "max_micros" in wanted.given:
+            job.max_micros = wanted.max_micros
+        if "reserves" in wanted.given:
+            job.reserves_ceiling = wanted.reserves
+        if "on_cap" in wanted.given:
+            job.on_cap = wanted.on_cap
+        if "deadline" in wanted.given:
+            job.deadline_at = _instant(wanted.deadline)
+        if job.reserves_ceiling and job.max_micros is None:
+            raise InvalidField("reserve", "reserve needs max_credits: give it, or reserve: false.")
+        _fit_hold(job, before, was_reserved=was_reserved)
+        resumes = job.status == Job.Status.PAUSED and _ends_pause(job, before)
+        if resumes:
+            job.status = Job.Status.IN_PROGRESS if job.started_at else Job.Status.PENDING
+            job.paused_reason = ""
+            audit.emit(
+                "job.resumed",
+                subject=f"job:{job.pk}",
+                organization_id=principal.organization.organization_id,
+                team_id=principal.team.team_id,
+                key_id=principal.key_id,
+                max_credits=None if job.max_micros is None else exact_credits(job.max_micros),
+            )
+        job.active_at = clock.db_now()
+        job.save(update_fields=_CHANGED)
+    return job
+
+
+_CHANGED = (
+    "max_micros",
+    "reserves_ceiling",
+    "on_cap",
+    "deadline_at",
+    "terms",
+    "held_micros",
+    "status",
+    "paused_reason",
+    "active_at",
+)
+
+
+def needed_micros(job: Job) -> int:
+    """Micros that the job may come to: what was served, and the most that its open calls can cost."""
+    terms = lifecycle.terms_of(job)
+    return lifecycle.needed_hold(job, terms) if terms is not None and job.total_calls else 0
+
+
+def used_micros(job: Job) -> int:
+    """Micros that the job costs by now: what was charged, or would be if it were completed."""
+    if job.charge_state in (Job.ChargeState.CHARGED, Job.ChargeState.FREE):
+        return job.charged_micros
+    terms = lifecycle.terms_of(job)
+    return lifecycle.price_so_far(job, terms) if terms is not None and job.successful_calls else 0
+
+
+def remaining_micros(job: Job) -> int | None:
+    """Micros of its ceiling that neither were used nor may be by open calls; None without a ceiling."""
+    if job.max_micros is None:
+        return None
+    is_settled = job.charge_state in (Job.ChargeState.CHARGED, Job.ChargeState.FREE)
+    return max(0, job.max_micros - (used_micros(job) if is_settled else needed_micros(job)))
+
+
+def as_wire(job: Job) -> dict[str, Any] | None:
+    """Whole credits as integers, rounded down, and exact ones beside them; None without a ceiling."""
+    remaining = remaining_micros(job)
+    if remaining is None or job.max_micros is None:
+        return None
+    figures = {
+        "max_credits": job.max_micros,
+        "held": job.held_micros,
+        "used": used_micros(job),
+        "remaining": remaining,
+    }
+    return {
+        **{name: whole_credits(micros) for name, micros in figures.items()},
+        **{f"{name}_exact": exact_credits(micros) for name, micros in figures.items()},
+        "reserve": job.reserves_ceiling,
+        "on_cap": job.on_cap,
+        "deadline": iso(job.deadline_at),
+    }
+
+
+def _fit_hold(job: Job, before: int | None, *, was_reserved: bool) -> None:
+    """Make the hold of a locked job what its new budget asks for. Raises: CeilingTooLow, InsufficientCredits."""
+    needed, ceiling, held = needed_micros(job), job.max_micros, job.held_micros
+    is_judged = ceiling != before or job.reserves_ceiling > was_reserved
+    if ceiling is not None and ceiling < needed and is_judged:
+        raise CeilingTooLow(
+            f"max_credits must be at least {exact_credits(needed)}: that is what the job has used and what its open"
+            f" calls may use, in credits. Asked for: {exact_credits(ceiling)}.",
+            job_id=str(job.pk),
+            needed_micros=needed,
+        )
+    if job.reserves_ceiling and ceiling is not None:
+        if is_judged:
+            freeze(job, job.team)
+            held = ceiling
+    elif was_reserved or (ceiling is not None and held > ceiling):
+        held = needed
+    if held != job.held_micros:
+        ledger.extend(job.team, job=str(job.pk), to_micros=held)
+        job.held_micros = held
+
+
+def _ends_pause(job: Job, before: int | None) -> bool:
+    if job.max_micros is None or job.on_cap != Job.OnCap.PAUSE:
+        return True
+    return before is not None and job.max_micros > before and job.max_micros > needed_micros(job)
+
+
+def _instant(deadline: datetime | int | None) -> datetime | None:
+    """Raises: InvalidField for an instant that has passed or is too far away."""
+    if deadline is None:
+        return None
+    now = clock.db_now()
+    at = now + timedelta(seconds=deadline) if isinstance(deadline, int) else deadline
+    if not now < at <= now + DEADLINE_MAX:
+        raise InvalidField(
+            "deadline", f"deadline must be in the future, at most {DEADLINE_MAX.days} days from now.", value=str(at)
+        )
+    return at
+
+
+def _cap_reached(job: Job, needed_micros: int, needed: Callable[[Job], int]) -> JobCapReached:
+    assert job.max_micros is not None
+    ceiling, held, need = (exact_credits(each) for each in (job.max_micros, job.held_micros, needed_micros))
+    is_paused = job.status == Job.Status.PAUSED
+    error = JobCapReached(
+        f"{'The job is paused at' if is_paused else 'This call would exceed'} its max_credits: {ceiling} credits,"
+        f" of which {held} are held; with this call it would need {need}. Raise it: PATCH /api/jobs/{job.pk} with"
+        f" max_credits.",
+        limit="max_credits",
+        scope="job",
+        id=str(job.pk),
+        job_id=str(job.pk),
+        max_credits=ceiling,
+        on_cap=job.on_cap,
+        needed_micros=needed_micros,
+        held_micros=job.held_micros,
+        used_micros=used_micros(job),
+        allowed_micros=job.max_micros,
+    )
+    error.needed = needed
+    error.pauses = job.on_cap == Job.OnCap.PAUSE and not is_paused
+    return error
