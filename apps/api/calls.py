@@ -12,13 +12,14 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, KeyView
+from apps.api.budgets import BudgetInput
 from apps.api.idempotent import answer
 from apps.api.jobs import JobType, operator_job
 from apps.api.parsing import Input, JSONObject, parse
 from apps.core import crypto
 from apps.core.clock import iso
 from apps.credits import billing
-from apps.jobs import replies, services, waiting
+from apps.jobs import escrow, replies, services, waiting
 from apps.jobs.models import Call
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -99,7 +100,7 @@ class LlmCallInput(CallInput):
     call_metadata: JSONObject | None = None
 
 
-class CreateAndCallInput(CallInput):
+class CreateAndCallInput(CallInput, BudgetInput):
     """A job with one call, in one request."""
 
     team_id: str
@@ -134,7 +135,8 @@ class CallView(KeyView):
 
     def wait(self, submitted: services.Submitted, wait_s: float) -> Call:
         """The call once it has succeeded. Raises: CallStillRunning, or the call's own failure."""
-        call = waiting.wait(self.principal.team, submitted, wait_s, with_job=self.shows_job)
+        with_job = self.shows_job or submitted.has_ceiling
+        call = waiting.wait(self.principal.team, submitted, wait_s, with_job=with_job)
         if call.state != Call.State.SUCCEEDED:
             raise waiting.failure(call)
         return call
@@ -157,7 +159,8 @@ class LlmCall(CallView):
                 idempotent=self.idempotent(request),
             )
             call = self.wait(submitted, wait_s)
-        return with_ids(answer(present.answer(call), is_replay=submitted.is_replay), call)
+        data = present.answer(call) | {"escrow": escrow.as_wire(call.job) if submitted.has_ceiling else None}
+        return with_ids(answer(data, is_replay=submitted.is_replay), call)
 
 
 class CreateAndCall(CallView):
@@ -173,7 +176,7 @@ class CreateAndCall(CallView):
         with mailbox.place():
             submitted = services.submit_one_call_job(
                 self.principal,
-                services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}),
+                services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}, body.budget()),
                 self.request_of(body, request),
                 wait_s=wait_s,
                 reply_to=mailbox.name,
@@ -188,6 +191,7 @@ class CreateAndCall(CallView):
             "costs": figures,
             "completed_at": iso(job.completed_at),
             "credits_remaining": figures["credits_remaining"],
+            "escrow": escrow.as_wire(job),
         }
         return with_ids(answer(data, is_replay=submitted.is_replay), call)
 
@@ -200,7 +204,7 @@ class OneCall(EitherView):
         team = principal.team if principal else operator_job(job_id).team
         call = services.find_call(team, job_id, call_id)
         if call.state == Call.State.SUCCEEDED:
-            return with_ids(Response(present.answer(call)), call)
+            return with_ids(Response(present.answer(call) | {"escrow": escrow.as_wire(call.job)}), call)
         body: dict[str, Any] = {"call_id": str(call.pk), "job_id": str(call.job_id), "status": call.state}
         if call.is_open:
             response = Response(body)

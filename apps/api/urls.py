@@ -48,6 +48,7 @@ urlpatterns = [
     route("jobs/{job_id}/llm-call", calls.LlmCall),
     route("jobs/{job_id}/llm-call-stream", streams.LlmCallStream),
     route("jobs/{job_id}/complete", jobs.CompleteJob),
+    route("jobs/{job_id}/cancel", jobs.CancelJob),
     route("jobs/{job_id}/metadata", jobs.JobMetadata),
     route("jobs/{job_id}/costs", jobs.JobCosts),
     route("jobs/{job_id}/calls/{call_id}", calls.OneCall),

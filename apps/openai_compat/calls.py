@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from apps.core import bodies, crypto, idempotency
 from apps.core.money import exact_credits
 from apps.credits import billing
-from apps.jobs import replies, retries, services, waiting
+from apps.jobs import escrow, replies, retries, services, waiting
 from apps.jobs.models import Call
 from apps.jobs.streaming.body import opened
 from apps.jobs.streaming.body import response as streamed
@@ -145,6 +145,9 @@ class CallView(KeyView):
         balance = billing.balance(self.principal.team)
         response["x-saasllm-credits-charged"] = exact_credits(call.job.charged_micros)
         response["x-saasllm-credits-remaining"] = exact_credits(balance.spendable_micros)
+        remaining = escrow.remaining_micros(call.job)
+        if remaining is not None:
+            response["x-saasllm-escrow-remaining"] = exact_credits(remaining)
         if submitted.is_replay:
             response["Idempotency-Replayed"] = "true"
         return response

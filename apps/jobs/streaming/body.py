@@ -138,7 +138,10 @@ def opened(
 
         def find() -> Call:
             until = time.monotonic() + waiting.DATABASE_PATIENCE_S
-            return patiently(lambda: services.find_answered(team, job_id, call_id, with_job=with_job), until=until)
+            is_told_of_job = with_job or call.job.max_micros is not None
+            return patiently(
+                lambda: services.find_answered(team, job_id, call_id, with_job=is_told_of_job), until=until
+            )
 
         try:
             call = services.find_call(team, job_id, call_id)
