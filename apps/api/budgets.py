@@ -8,7 +8,8 @@ from pydantic import BeforeValidator
 
 from apps.api.parsing import Input
 from apps.core.money import MAX_CREDITS, MICROS
-from apps.jobs.escrow import Budget, Change
+from apps.jobs.budgets import Change
+from apps.jobs.escrow import Budget
 
 _EXACT = re.compile(r"(\d{1,13})(?:\.(\d{1,6}))?", re.ASCII)
 

@@ -16,7 +16,7 @@ from apps.core.clock import iso
 from apps.core.errors import InvalidField, NotAllowed
 from apps.core.ids import parse_uuid
 from apps.credits import billing
-from apps.jobs import cancelling, escrow, services
+from apps.jobs import budgets, cancelling, escrow, services
 from apps.jobs.errors import JobNotFound
 from apps.jobs.models import Call, Job
 
@@ -165,7 +165,7 @@ class OneJob(JobView):
             raise NotAllowed("A job's budget is changed with its team's virtual key.")
         principal.require_scope("jobs")
         body = parse(ChangeBudgetInput, request)
-        job = escrow.change(principal, job_id=job_id, wanted=body.change())
+        job = budgets.change(principal, job_id=job_id, wanted=body.change())
         return Response(present.job(job) | {"updated_at": iso(job.active_at)})
 
 

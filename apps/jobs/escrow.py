@@ -14,13 +14,10 @@ from django.db.models.functions import Now
 from apps.core import audit, clock
 from apps.core.clock import iso
 from apps.core.errors import InvalidField
-from apps.core.ids import parse_uuid
 from apps.core.money import exact_credits, whole_credits
-from apps.credits import ledger, pricing
-from apps.jobs import lifecycle, statements
-from apps.jobs.errors import CeilingTooLow, JobCapReached, JobClosed, JobDeadlinePassed, JobNotFound
+from apps.jobs import lifecycle
+from apps.jobs.errors import JobCapReached, JobDeadlinePassed
 from apps.jobs.models import Job
-from apps.teams.models import Team
 from apps.virtual_keys.services import Principal
 
 BUDGET = "budget"
@@ -37,33 +34,12 @@ class Budget:
     deadline: datetime | int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is asked of a job's budget. `given` names the fields that are; the others stay."""
-
-    given: frozenset[str]
-    max_micros: int | None = None
-    reserves: bool = False
-    on_cap: str = Job.OnCap.REFUSE
-    deadline: datetime | int | None = None
-
-
-def put_on(job: Job, team: Team, budget: Budget) -> None:
-    """Give a new job its budget; what it reserves is to be held once its row is there. Raises: InvalidField."""
+def put_on(job: Job, budget: Budget) -> None:
+    """Give a new job its budget. Raises: InvalidField."""
     if budget.reserves and budget.max_micros is None:
         raise InvalidField("reserve", "reserve takes max_credits at once: give max_credits too.")
     job.max_micros, job.reserves_ceiling, job.on_cap = budget.max_micros, budget.reserves, budget.on_cap
-    job.deadline_at = _instant(budget.deadline)
-    if job.reserves_ceiling and job.max_micros is not None:
-        freeze(job, team)
-        job.held_micros = job.max_micros
-
-
-def freeze(job: Job, team: Team) -> None:
-    """Fix the price of a job whose ceiling is held, so that what is held and what it is for do not part."""
-    if job.terms is None:
-        terms = pricing.terms_in_force(team, job.job_type)
-        job.terms = {name: getattr(terms, name) for name in terms.__slots__}
+    job.deadline_at = instant(budget.deadline)
 
 
 def require_in_time(job: Job) -> None:
@@ -112,63 +88,6 @@ def pause(principal: Principal, error: JobCapReached) -> bool:
     return True
 
 
-def change(principal: Principal, *, job_id: str, wanted: Change) -> Job:
-    """Change an open job's budget; a repeat changes nothing. A ceiling that is raised, or goes, ends a pause.
-
-    A hold that exceeds a lower ceiling shrinks to it; a reservation grows with a higher one.
-    Raises: JobNotFound, JobClosed, CeilingTooLow, InsufficientCredits, InvalidField; nothing is changed then.
-    """
-    parsed = parse_uuid(job_id)
-    if parsed is None:
-        raise JobNotFound
-    with transaction.atomic():
-        job = statements.LOCKED_TEAM_JOB.first(id=parsed, team=principal.team.pk)
-        if job is None:
-            raise JobNotFound
-        if job.is_closed:
-            raise JobClosed(f"Job is already {job.wire_status}")
-        before, was_reserved = job.max_micros, job.reserves_ceiling
-        if "max_micros" in wanted.given:
-            job.max_micros = wanted.max_micros
-        if "reserves" in wanted.given:
-            job.reserves_ceiling = wanted.reserves
-        if "on_cap" in wanted.given:
-            job.on_cap = wanted.on_cap
-        if "deadline" in wanted.given:
-            job.deadline_at = _instant(wanted.deadline)
-        if job.reserves_ceiling and job.max_micros is None:
-            raise InvalidField("reserve", "reserve needs max_credits: give it, or reserve: false.")
-        _fit_hold(job, before, was_reserved=was_reserved)
-        resumes = job.status == Job.Status.PAUSED and _ends_pause(job, before)
-        if resumes:
-            job.status = Job.Status.IN_PROGRESS if job.started_at else Job.Status.PENDING
-            job.paused_reason = ""
-            audit.emit(
-                "job.resumed",
-                subject=f"job:{job.pk}",
-                organization_id=principal.organization.organization_id,
-                team_id=principal.team.team_id,
-                key_id=principal.key_id,
-                max_credits=None if job.max_micros is None else exact_credits(job.max_micros),
-            )
-        job.active_at = clock.db_now()
-        job.save(update_fields=_CHANGED)
-    return job
-
-
-_CHANGED = (
-    "max_micros",
-    "reserves_ceiling",
-    "on_cap",
-    "deadline_at",
-    "terms",
-    "held_micros",
-    "status",
-    "paused_reason",
-    "active_at",
-)
-
-
 def needed_micros(job: Job) -> int:
     """Micros that the job may come to: what was served, and the most that its open calls can cost."""
     terms = lifecycle.terms_of(job)
@@ -211,36 +130,8 @@ def as_wire(job: Job) -> dict[str, Any] | None:
     }
 
 
-def _fit_hold(job: Job, before: int | None, *, was_reserved: bool) -> None:
-    """Make the hold of a locked job what its new budget asks for. Raises: CeilingTooLow, InsufficientCredits."""
-    needed, ceiling, held = needed_micros(job), job.max_micros, job.held_micros
-    is_judged = ceiling != before or job.reserves_ceiling > was_reserved
-    if ceiling is not None and ceiling < needed and is_judged:
-        raise CeilingTooLow(
-            f"max_credits must be at least {exact_credits(needed)}: that is what the job has used and what its open"
-            f" calls may use, in credits. Asked for: {exact_credits(ceiling)}.",
-            job_id=str(job.pk),
-            needed_micros=needed,
-        )
-    if job.reserves_ceiling and ceiling is not None:
-        if is_judged:
-            freeze(job, job.team)
-            held = ceiling
-    elif was_reserved or (ceiling is not None and held > ceiling):
-        held = needed
-    if held != job.held_micros:
-        ledger.extend(job.team, job=str(job.pk), to_micros=held)
-        job.held_micros = held
-
-
-def _ends_pause(job: Job, before: int | None) -> bool:
-    if job.max_micros is None or job.on_cap != Job.OnCap.PAUSE:
-        return True
-    return before is not None and job.max_micros > before and job.max_micros > needed_micros(job)
-
-
-def _instant(deadline: datetime | int | None) -> datetime | None:
-    """Raises: InvalidField for an instant that has passed or is too far away."""
+def instant(deadline: datetime | int | None) -> datetime | None:
+    """When a deadline is. Raises: InvalidField for an instant that has passed or is too far away."""
     if deadline is None:
         return None
     now = clock.db_now()
@@ -267,9 +158,11 @@ def _cap_reached(job: Job, needed_micros: int, needed: Callable[[Job], int]) -> 
         max_credits=ceiling,
         on_cap=job.on_cap,
         needed_micros=needed_micros,
-        held_micros=job.held_micros,
-        used_micros=used_micros(job),
-        allowed_micros=job.max_micros,
+        used=used_micros(job),
+        held=job.held_micros,
+        allowed=job.max_micros,
+        unit="micros",
+        resets_at=None,
     )
     error.needed = needed
     error.pauses = job.on_cap == Job.OnCap.PAUSE and not is_paused

@@ -17,7 +17,7 @@ from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict
 from apps.core.ids import parse_uuid
 from apps.core.prepared import Select
-from apps.credits import billing, ledger
+from apps.credits import billing, ledger, pricing
 from apps.credits.errors import InsufficientCredits
 from apps.jobs import admission, escrow, lifecycle, statements
 from apps.jobs.admission import CallRequest as CallRequest
@@ -314,7 +314,11 @@ def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | Non
         metadata=new.metadata,
     )
     if refused is None:
-        escrow.put_on(job, principal.team, new.budget)
+        escrow.put_on(job, new.budget)
+        if job.reserves_ceiling and job.max_micros is not None:
+            # What is held and what it is for are not to part.
+            admission.freeze(job, pricing.terms_in_force(principal.team, job.job_type))
+            job.held_micros = job.max_micros
     else:
         job.status = Job.Status.FAILED
         job.completed_at = clock.now()

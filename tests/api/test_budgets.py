@@ -131,7 +131,7 @@ def test_call_beyond_the_ceiling_is_403_and_says_credit(tokens):
     assert "credit" in body["detail"]
     assert "max_credits: 14" in body["detail"]
     assert (body["limit"], body["scope"], body["id"]) == ("max_credits", "job", job_id)
-    assert body["allowed_micros"] == 14_000_000 < body["needed_micros"]
+    assert body["allowed"] == 14_000_000 < body["needed_micros"]
 
 
 def test_call_beyond_the_ceiling_is_402_for_openai_s_clients(tokens):

@@ -10,9 +10,10 @@ from apps.core.errors import InvalidField
 from apps.core.models import Event
 from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Hold
-from apps.jobs import escrow, services, sweeper
+from apps.jobs import budgets, escrow, services, sweeper
+from apps.jobs.budgets import Change
 from apps.jobs.errors import CeilingTooLow, JobCapReached, JobClosed, JobDeadlinePassed, JobNotFound
-from apps.jobs.escrow import Budget, Change
+from apps.jobs.escrow import Budget
 from apps.jobs.models import Call, Job
 from tests import make
 from tests.jobs import steps
@@ -59,7 +60,7 @@ def change(customer: make.Customer, job: Job, **wanted: Any) -> Job:
     if "max_credits" in wanted:
         given = wanted.pop("max_credits")
         wanted["max_micros"] = None if given is None else given * MICROS
-    return escrow.change(customer.principal, job_id=str(job.pk), wanted=Change(frozenset(wanted), **wanted))
+    return budgets.change(customer.principal, job_id=str(job.pk), wanted=Change(frozenset(wanted), **wanted))
 
 
 def events(kind: str) -> list[dict[str, Any]]:
@@ -112,7 +113,7 @@ def test_call_beyond_the_ceiling_is_refused_in_words_and_figures(metered: make.C
         "id": str(job.pk),
         "max_credits": "50",
     }
-    assert (error.details["needed_micros"], error.details["held_micros"]) == (60 * MICROS, 40 * MICROS)
+    assert (error.details["needed_micros"], error.details["held"]) == (60 * MICROS, 40 * MICROS)
     job = steps.fresh(job)
     assert (job.status, job.total_calls, held(metered)) == ("in_progress", 2, 40)
     assert events("call.refused")[0]["code"] == "job_cap_reached"
@@ -337,7 +338,7 @@ def test_closed_job_is_not_changed(acme: make.Customer):
 @pytest.mark.parametrize("job_id", ["not-an-id", "00000000-0000-0000-0000-000000000000"])
 def test_unknown_job_is_not_changed(acme: make.Customer, job_id: str):
     with pytest.raises(JobNotFound):
-        escrow.change(acme.principal, job_id=job_id, wanted=Change(frozenset(["max_micros"]), max_micros=1))
+        budgets.change(acme.principal, job_id=job_id, wanted=Change(frozenset(["max_micros"]), max_micros=1))
 
 
 def test_foreign_job_is_not_changed(acme: make.Customer, globex: make.Customer):
@@ -482,7 +483,7 @@ def test_sweeper_closes_a_job_past_its_deadline_and_charges_it_if_a_call_succeed
         "failed",
         "Its deadline has passed",
     )
-    assert {steps.fresh(job).closed_by for job in (done, nothing)} == {"deadline"}
+    assert {steps.fresh(job).closed_by for job in (done, nothing)} == {"sweeper"}
     assert (steps.fresh(open_one).status, steps.fresh(early).status) == ("in_progress", "pending")
     steps.run(call)
     assert sweeper.run().jobs_closed == 1

@@ -13,9 +13,10 @@ from apps.core import verification
 from apps.core.models import Event
 from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Entry
-from apps.jobs import cancelling, escrow, execution, lifecycle, services
+from apps.jobs import budgets, cancelling, escrow, execution, lifecycle, services
+from apps.jobs.budgets import Change
 from apps.jobs.errors import CeilingTooLow, JobCapReached, JobClosed
-from apps.jobs.escrow import Budget, Change
+from apps.jobs.escrow import Budget
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Call, Job
 from tests import make
@@ -64,7 +65,7 @@ def asking(customer: make.Customer, job: Job, text: str) -> Callable[[], Any]:
 def raising(customer: make.Customer, job: Job, max_credits: int) -> Callable[[], Any]:
     principal = customer.principal
     wanted = Change(frozenset(["max_micros"]), max_micros=max_credits * MICROS)
-    return lambda: escrow.change(principal, job_id=str(job.pk), wanted=wanted)
+    return lambda: budgets.change(principal, job_id=str(job.pk), wanted=wanted)
 
 
 def cancelling_of(customer: make.Customer, job: Job) -> Callable[[], Any]:
