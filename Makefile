@@ -24,7 +24,7 @@ demo: $(STAMP)  ## run the platform with a demo customer on http://localhost:800
 test: $(STAMP)  ## run the tests: on SQLite, and on PostgreSQL and Redis when they are reachable
 	@$(RUN) scripts/run_tests.py
 
-test-litellm: $(STAMP)  ## run the examples through a real LiteLLM proxy, on PostgreSQL and Redis
+test-litellm: $(STAMP)  ## run the examples and OpenAI's client through a real LiteLLM proxy, on PostgreSQL and Redis
 	@$(RUN) -m tests.acceptance.through_litellm
 
 lint: $(STAMP)  ## ruff, mypy and the layers between apps

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """A real LiteLLM proxy with mocked models, for tests: no provider, no key and no database are needed.
 
-    python scripts/litellm_proxy.py up | down | check | run -- COMMAND...
+    python scripts/litellm_proxy.py [--upstream URL] up | down | check | run -- COMMAND...
 
-`up` prints what the product needs to use it, as lines for a shell; `run` gives the same to COMMAND and stops the
-proxy afterwards. LiteLLM lives in an environment of its own under .litellm/, installed on first use from hashes.
-Releases of it have carried code in files that Python runs at every start, so such files are compared with a list
-before anything of that environment is executed; `check` does only that.
+With --upstream the models of an OpenAI-compatible API stand behind the proxy too, as `upstream/<name>`. `up` prints
+what the product needs to use it, as lines for a shell; `run` gives the same to COMMAND and stops it afterwards.
+
+LiteLLM lives in an environment of its own under .litellm/, installed on first use from hashes. Releases of it have
+carried code in files that Python runs at every start, so such files are compared with a list before anything of that
+environment is executed; `check` does only that.
 """
 
 import argparse
@@ -76,11 +78,12 @@ class Proxy:
         }
 
 
-def config() -> dict[str, Any]:
+def config(upstream: str = "") -> dict[str, Any]:
     """The proxy's configuration.
 
     `mock-model` has no price, so LiteLLM sends no cost for it; `mock-priced` has one. The others fail. Retries
-    are off: by default LiteLLM tries twice more, which takes five seconds, before it reports an error.
+    are off: by default LiteLLM tries twice more, which takes five seconds, before it reports an error. So are
+    cooldowns, which let a model that failed rest: each call is to meet its model.
     """
     answer = "This is a mock answer."
     price = {"input_cost_per_token": 0.000001, "output_cost_per_token": 0.000002}
@@ -91,15 +94,26 @@ def config() -> dict[str, Any]:
         "mock-429": {"mock_response": "litellm.RateLimitError"},
         "mock-500": {"mock_response": "litellm.InternalServerError"},
     }
+    model_list = [
+        {
+            "model_name": name,
+            "litellm_params": {"model": "openai/mock", "api_key": "not-a-key", **parameters},
+        }
+        for name, parameters in models.items()
+    ]
+    if upstream:
+        behind: dict[str, Any] = {
+            "model": "openai/*",
+            "api_key": "not-a-key",
+            "api_base": f"{upstream.rstrip('/')}/v1",
+            **price,
+        }
+        # LiteLLM refuses these for models that it does not know.
+        behind["allowed_openai_params"] = ["dimensions", "reasoning_effort", "verbosity"]
+        model_list.append({"model_name": "upstream/*", "litellm_params": behind})
     return {
-        "model_list": [
-            {
-                "model_name": name,
-                "litellm_params": {"model": "openai/mock", "api_key": "not-a-key", **parameters},
-            }
-            for name, parameters in models.items()
-        ],
-        "router_settings": {"num_retries": 0},
+        "model_list": model_list,
+        "router_settings": {"num_retries": 0, "disable_cooldowns": True},
         "litellm_settings": {"telemetry": False},
     }
 
@@ -145,10 +159,10 @@ def check_start_files() -> None:
         )
 
 
-def start() -> Proxy:
+def start(upstream: str = "") -> Proxy:
     """Start the proxy in the background and wait until it answers a call.  Raises: Problem."""
     install()
-    CONFIG.write_text(json.dumps(config(), indent=2))  # JSON is YAML.
+    CONFIG.write_text(json.dumps(config(upstream), indent=2))  # JSON is YAML.
     port, master_key = _free_port(), f"sk-{secrets.token_hex(16)}"
     # Nothing inherited but what programs need: with a DATABASE_URL of ours LiteLLM would try to use it.
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
@@ -188,21 +202,21 @@ def stop(proxy: Proxy) -> None:
 
 
 @contextmanager
-def running() -> Iterator[Proxy]:
+def running(upstream: str = "") -> Iterator[Proxy]:
     """A proxy that is stopped whatever happens, SIGTERM included."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    proxy = start()
+    proxy = start(upstream)
     try:
         yield proxy
     finally:
         stop(proxy)
 
 
-def up() -> None:
+def up(upstream: str = "") -> None:
     """Start a proxy that stays, unless one does, and print how to use it."""
     proxy = _noted()
     if proxy is None:
-        proxy = start()
+        proxy = start(upstream)
         # Holds the master key.
         with open(os.open(STATE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             json.dump(asdict(proxy), file)
@@ -280,6 +294,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS
     )
+    parser.add_argument("--upstream", default="", help="an OpenAI-compatible API behind the proxy")
     parser.add_argument("action", choices=["up", "down", "check", "run"])
     parser.add_argument("command", nargs=argparse.REMAINDER, help="for run: what to execute, after --")
     options = parser.parse_args(arguments)
@@ -289,13 +304,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         match options.action:
             case "up":
-                up()
+                up(options.upstream)
             case "down":
                 down()
             case "check":
                 install()
             case _:
-                with running() as proxy:
+                with running(options.upstream) as proxy:
                     return subprocess.run(command, env={**os.environ, **proxy.environment()}, check=False).returncode
     except Problem as problem:
         print(problem, file=sys.stderr)

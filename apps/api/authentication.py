@@ -150,6 +150,11 @@ class EitherView(ApiView):
         caller.principal.require_scope("read", "jobs", "chat")
         return caller
 
+    def require_operator(self) -> None:
+        """Raises: NotAuthenticated for a key, as a view for operators alone."""
+        if not self.caller.is_operator:
+            raise NotAuthenticated(NO_OPERATOR)
+
     def team(self, team_id: str, *, refusal: str) -> Team:
         """The team that is asked about. Raises: TeamNotFound, WrongTeam (with `refusal`) for a foreign key."""
         if self.caller.principal is None:

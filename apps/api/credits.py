@@ -7,15 +7,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present
-from apps.api.authentication import EitherView, OperatorView
-from apps.api.fields import Credits, Reason, query_error
+from apps.api.authentication import ApiView, EitherView, OperatorView
+from apps.api.fields import Credits, Rate, Reason, query_error
 from apps.api.idempotent import respond
 from apps.api.jobs import page
 from apps.api.parsing import Input, parse
 from apps.core import crypto
+from apps.core.errors import InvalidRequest
 from apps.core.ids import new_id
 from apps.core.money import MAX_CREDITS, credits_to_micros
-from apps.credits import billing, ledger
+from apps.credits import allowances, billing, ledger
 from apps.credits.errors import NoCreditAccount
 from apps.provisioning import services as provisioning
 from apps.teams import services as teams
@@ -31,6 +32,17 @@ class AddCreditsInput(Input):
 
     credits: Annotated[int, Field(gt=0, le=MAX_CREDITS, validation_alias=AliasChoices("credits", "credits_amount"))]
     reason: Reason | None = None
+
+
+def ledger_key(view: ApiView, request: Request) -> str:
+    """What names an operation of the ledger for ever: the request's Idempotency-Key, else something new.
+
+    Prefixed, so that no caller's key meets one of the platform's own operations.
+    """
+    key = view.idempotent(request)
+    if key is None:
+        return f"api:{new_id()}"
+    return f"api:{key.key if len(key.key) <= _PLAIN_KEY_MAX else crypto.fingerprint(key.key.encode())}"
 
 
 class CheckInput(Input):
@@ -50,7 +62,8 @@ class TeamBalance(EitherView):
         if not balance.exists:
             raise NoCreditAccount(f"No credit account found for team '{team_id}'")
         is_operator = self.caller.is_operator
-        return Response(present.team_credits(team, balance, billing.plan(team), to_operator=is_operator))
+        plan, refill = billing.plan(team), allowances.refill_of(team)
+        return Response(present.team_credits(team, balance, plan, refill, to_operator=is_operator))
 
 
 class AddCredits(OperatorView):
@@ -58,26 +71,19 @@ class AddCredits(OperatorView):
 
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(AddCreditsInput, request)
-        ledger_key = self._ledger_key(request)
+        key = ledger_key(self, request)
 
         def effect() -> dict[str, Any]:
             entry = provisioning.add_credits(
                 teams.find(team_id),
                 credits=body.credits,
                 actor=self.caller.actor,
-                key=ledger_key,
+                key=key,
                 reason=body.reason or DEFAULT_REASON,
             )
             return {"team_id": team_id, "credits_added": body.credits, "transaction_id": str(entry.pk)}
 
         return respond(self, request, effect=effect, render=self._added)
-
-    def _ledger_key(self, request: Request) -> str:
-        """Prefixed, so that no caller's key meets one of the platform's own operations."""
-        key = self.idempotent(request)
-        if key is None:
-            return f"api:{new_id()}"
-        return f"api:{key.key if len(key.key) <= _PLAIN_KEY_MAX else crypto.fingerprint(key.key.encode())}"
 
     def _added(self, ids: dict[str, Any], secret: str | None) -> dict[str, Any]:
         team = teams.find(ids["team_id"])
@@ -85,6 +91,66 @@ class AddCredits(OperatorView):
             "team_id": team.team_id,
             "credits_added": ids["credits_added"],
             "transaction": present.transaction(team, billing.posting(team, ids["transaction_id"])),
+            **billing.balance(team).as_wire(),
+        }
+
+
+class ReplenishInput(Input):
+    """Credits that were paid for. The amount is in dollars; `payment_id` is the payment's own id."""
+
+    credits: int
+    payment_type: Annotated[str, Field(max_length=32)]
+    payment_amount_usd: Annotated[Rate, Field(ge=0, le=1_000_000_000)] | None = None
+    payment_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    reason: Reason | None = None
+
+
+class Replenish(OperatorView):
+    """POST /api/credits/teams/{team_id}/replenish: a payment with a `payment_id` arrives once."""
+
+    def post(self, request: Request, team_id: str) -> Response:
+        body = parse(ReplenishInput, request)
+        if not 0 < body.credits <= MAX_CREDITS:
+            raise InvalidRequest("credits must be a positive integer")
+        # The payment itself names the operation, where it has a name.
+        key = (
+            f"payment:{crypto.fingerprint(body.payment_id.encode())}"
+            if body.payment_id
+            else ledger_key(self, request)
+        )
+
+        def effect() -> dict[str, Any]:
+            entry = provisioning.replenish(
+                teams.find(team_id),
+                credits=body.credits,
+                payment_type=body.payment_type,
+                payment_usd=body.payment_amount_usd,
+                payment_id=body.payment_id,
+                actor=self.caller.actor,
+                key=key,
+                reason=body.reason or "",
+            )
+            return {
+                "team_id": team_id,
+                "credits_added": body.credits,
+                "payment_type": body.payment_type,
+                "payment_amount_usd": None if body.payment_amount_usd is None else float(body.payment_amount_usd),
+                "transaction_id": str(entry.pk),
+            }
+
+        return respond(self, request, effect=effect, render=self._paid)
+
+    def _paid(self, ids: dict[str, Any], secret: str | None) -> dict[str, Any]:
+        team = teams.find(ids["team_id"])
+        transaction = present.transaction(team, billing.posting(team, ids["transaction_id"]))
+        return {
+            "team_id": team.team_id,
+            "credits_added": ids["credits_added"],
+            "credits_before": transaction["credits_before"],
+            "credits_after": transaction["credits_after"],
+            "payment_type": ids["payment_type"],
+            "payment_amount_usd": ids["payment_amount_usd"],
+            "transaction": transaction,
             **billing.balance(team).as_wire(),
         }
 

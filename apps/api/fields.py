@@ -1,15 +1,17 @@
 """Kinds of fields that several requests have, and refusals of query parameters in the same form as of bodies."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
 import orjson
 from django.conf import settings
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 from rest_framework.request import Request
 
 from apps.api.parsing import Input, InvalidBody, JSONObject, json_body, validate
+from apps.core import clock
 from apps.core.money import MAX_CREDITS
 
 
@@ -17,6 +19,15 @@ def _fits(value: JSONObject) -> JSONObject:
     size = len(orjson.dumps(value))
     if size > settings.METADATA_MAX_BYTES:
         raise ValueError(f"Metadata may have {settings.METADATA_MAX_BYTES} bytes as JSON, this has {size}")
+    return value
+
+
+_MAX_AHEAD = timedelta(days=36_525)
+
+
+def _in_the_future(value: AwareDatetime) -> AwareDatetime:
+    if not clock.now() < value < clock.now() + _MAX_AHEAD:
+        raise ValueError("Must be in the future, by at most 100 years")
     return value
 
 
@@ -28,6 +39,8 @@ def exact_number(value: Any) -> Decimal:
 
 
 Credits = Annotated[int, Field(ge=0, le=MAX_CREDITS)]
+# Not strict: JSON has instants as text.
+FutureInstant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_the_future)]
 Label = Annotated[str, StringConstraints(max_length=255)]
 Metadata = Annotated[JSONObject, AfterValidator(_fits)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]

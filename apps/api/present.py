@@ -10,10 +10,11 @@ from apps.catalog.services import TeamModels
 from apps.core.clock import iso, now
 from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits import pricing
+from apps.credits.allowances import Refill
 from apps.credits.billing import Balance, Plan, Posting
 from apps.jobs import escrow
 from apps.jobs.models import Call, Job
-from apps.jobs.streaming.chunks import usage
+from apps.jobs.streaming.chunks import completion_id, usage
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 from apps.virtual_keys.models import VirtualKey
@@ -128,7 +129,7 @@ def answer(call: Call) -> dict[str, Any]:
             "model": call.model_group_used,
             "model_group": call.model_group_used,
         },
-        "id": stored.get("id") or f"chatcmpl-{call.pk.hex}",
+        "id": completion_id(call),
         "object": "chat.completion",
         "created": stored.get("created") or _timestamp(call.created_at),
         "model": call.model_group_used,
@@ -219,17 +220,14 @@ def team(facts: TeamFacts, *, to_operator: bool) -> dict[str, Any]:
     return body
 
 
-def team_credits(found: Team, balance: Balance, plan: Plan, *, to_operator: bool) -> dict[str, Any]:
-    """A team's credit account. There is no automatic refill and no limit besides the balance."""
+def team_credits(found: Team, balance: Balance, plan: Plan, refill: Refill, *, to_operator: bool) -> dict[str, Any]:
+    """A team's credit account."""
     return {
         "team_id": found.team_id,
         "organization_id": found.organization.organization_id,
         **balance.as_wire(),
         "credit_limit": None,
-        "auto_refill": False,
-        "refill_amount": None,
-        "refill_period": None,
-        "last_refill_at": None,
+        **auto_refill(refill),
         "budget_mode": plan.budget_mode,
         "credits_per_dollar": plan.credits_per_dollar,
         "tokens_per_credit": plan.tokens_per_credit,
@@ -237,6 +235,18 @@ def team_credits(found: Team, balance: Balance, plan: Plan, *, to_operator: bool
         "status": _status(found, to_operator=to_operator),
         "created_at": iso(found.created_at),
         "updated_at": iso(found.updated_at),
+    }
+
+
+def auto_refill(refill: Refill) -> dict[str, Any]:
+    """A team's allowance, in the fields of its account."""
+    return {
+        "auto_refill": refill.is_enabled,
+        "refill_amount": None if refill.amount_micros is None else whole_credits(refill.amount_micros),
+        "refill_period": refill.period,
+        "refill_rolls_over": refill.rolls_over,
+        "next_refill_at": iso(refill.next_at),
+        "last_refill_at": iso(refill.last_refill_at),
     }
 
 
@@ -264,6 +274,10 @@ TRANSACTION_TYPES = {
 }
 
 
+# Grants that were paid for say so.
+PAYMENT_TYPES = {"payment:subscription": "subscription_payment", "payment:one_time": "one_time_payment"}
+
+
 def transaction(found: Team, posting: Posting) -> dict[str, Any]:
     """A ledger entry of a team: a positive amount, its direction told by what was posted before and after."""
     entry = posting.entry
@@ -272,7 +286,7 @@ def transaction(found: Team, posting: Posting) -> dict[str, Any]:
         "team_id": found.team_id,
         "organization_id": found.organization.organization_id,
         "job_id": entry.job or None,
-        "transaction_type": TRANSACTION_TYPES[entry.kind],
+        "transaction_type": PAYMENT_TYPES.get(entry.source) or TRANSACTION_TYPES[entry.kind],
         "credits_amount": whole_credits(entry.amount_micros),
         "credits_before": whole_credits(posting.before_micros),
         "credits_after": whole_credits(posting.after_micros),

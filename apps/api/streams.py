@@ -60,6 +60,7 @@ class LlmCallStream(CallView):
         body = parse(LlmCallInput, request)
         asked = self.request_of(body, request, call_metadata=body.call_metadata, is_streamed=True)
         return response(
+            request._request,
             opened(
                 self.principal.team,
                 submit=lambda reply_to: services.submit_call(
@@ -71,7 +72,7 @@ class LlmCallStream(CallView):
                     idempotent=self.idempotent(request),
                 ),
                 writer_for=Writer,
-            )
+            ),
         )
 
 
@@ -83,6 +84,7 @@ class CreateAndCallStream(CallView):
         self.require_own_team(body.team_id)
         asked = self.request_of(body, request, is_streamed=True)
         return response(
+            request._request,
             opened(
                 self.principal.team,
                 submit=lambda reply_to: services.submit_one_call_job(
@@ -95,5 +97,5 @@ class CreateAndCallStream(CallView):
                 ),
                 writer_for=WriterWithCosts,
                 with_job=True,
-            )
+            ),
         )

@@ -14,7 +14,7 @@ from apps.api.jobs import page
 from apps.api.parsing import Input, Text255, parse
 from apps.catalog import services as catalog
 from apps.core.errors import InvalidField, InvalidRequest
-from apps.credits import billing
+from apps.credits import allowances, billing
 from apps.organizations import services as organizations
 from apps.provisioning import services as provisioning
 from apps.provisioning.services import TeamChange, TeamPlan
@@ -138,7 +138,8 @@ class OneTeam(EitherView):
         team = self.team(team_id, refusal=f"API key does not belong to team '{team_id}'")
         to_operator = self.caller.is_operator
         (known,) = facts([team])
-        credits = present.team_credits(team, known.balance, known.plan, to_operator=to_operator)
+        refill = allowances.refill_of(team)
+        credits = present.team_credits(team, known.balance, known.plan, refill, to_operator=to_operator)
         return Response(present.team(known, to_operator=to_operator) | {"credits": credits})
 
     def put(self, request: Request, team_id: str) -> Response:

@@ -12,6 +12,8 @@ from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, link_to_
 from apps.core.admin_columns import credits_column, exact_percent, text_column, usd_column
 from apps.core.money import exact_credits
 from apps.credits.models import Account, BillingSettings, Entry, Grant, GrantUse, Hold, RateCard, RateCardVersion
+from apps.credits.models_books import Block, Period, PeriodBalance
+from apps.credits.models_offers import Allowance, Redemption, ScheduledGrant, Voucher
 from apps.credits.pricing import DEFAULT_MICROS_PER_USD, DEFAULT_TOKENS_PER_CREDIT
 
 _OWNER_SEARCH = "team id or organization id"
@@ -309,3 +311,151 @@ class BillingSettingsAdmin(AuditedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return () if obj is None else ("team",)
+
+
+@admin.register(Block)
+class BlockAdmin(ReadOnlyAdmin):
+    """Entries as they were when they were sealed: `ledger_verify` finds one that was changed since."""
+
+    list_display = ("id", "account", "number", "first_seq", "last_seq", "hash", "sealed_at")
+    list_filter = (("sealed_at", admin.DateFieldListFilter),)
+    list_select_related = ("account__team", "account__organization")
+    search_fields = ("account__team__team_id__exact", "hash__exact")
+    search_help_text = "team id or hash, each whole"
+    ordering = ("-id",)
+    fields = ("id", "account", "number", "version", "first_seq", "last_seq", "previous_hash", "hash", "sealed_at")
+
+
+@admin.register(Period)
+class PeriodAdmin(ReadOnlyAdmin):
+    """Months whose books are closed."""
+
+    list_display = ("name", "ends_at", "closed_at", text_column("closed_by"))
+    search_fields = ("name",)
+    ordering = ("-name",)
+    fields = ("name", "ends_at", "closed_at", "closed_by")
+
+    def page_links(self, obj: Period) -> list[PageLink]:
+        return [link_to_list("Balances", "credits.periodbalance", period__name__exact=obj.pk)]
+
+
+@admin.register(PeriodBalance)
+class PeriodBalanceAdmin(ReadOnlyAdmin):
+    """What accounts had at the end of a closed month."""
+
+    list_display = ("id", "period", "account", "last_seq", credits_column("posted_micros"), "block_hash")
+    list_filter = ("period",)
+    list_select_related = ("period", "account__team", "account__organization")
+    search_fields = ("account__team__team_id__exact", "period__name__exact")
+    search_help_text = "team id or period, each whole"
+    ordering = ("-period", "account")
+    fields = ("id", "period", "account", "last_seq", credits_column("posted_micros"), "block_hash")
+
+
+@admin.register(Allowance)
+class AllowanceAdmin(ReadOnlyAdmin):
+    """Credits that teams are given every day, week or month."""
+
+    list_display = (
+        "team",
+        "is_enabled",
+        credits_column("amount_micros"),
+        "period",
+        "rolls_over",
+        "next_at",
+        "last_refill_at",
+    )
+    list_filter = ("is_enabled", "period", "rolls_over")
+    list_select_related = ("team",)
+    search_fields = ("team__team_id",)
+    ordering = ("team__team_id",)
+    fields = (
+        "team",
+        "is_enabled",
+        credits_column("amount_micros"),
+        "period",
+        "rolls_over",
+        "anchor_at",
+        "next_at",
+        "last_refill_at",
+        "created_at",
+        "updated_at",
+    )
+
+
+@admin.register(ScheduledGrant)
+class ScheduledGrantAdmin(ReadOnlyAdmin):
+    """Grants dated ahead."""
+
+    list_display = ("effective_at", "team", credits_column("amount_micros"), "kind", "status", "expires_at")
+    list_filter = ("kind", ("effective_at", admin.DateFieldListFilter))
+    list_select_related = ("team",)
+    search_fields = ("team__team_id__exact",)
+    search_help_text = "team id, whole"
+    ordering = ("-effective_at", "-id")
+    fields = (
+        "id",
+        "team",
+        credits_column("amount_micros"),
+        "kind",
+        "status",
+        "effective_at",
+        "expires_at",
+        "reason",
+        "actor",
+        "entry",
+        "cancelled_at",
+        "created_at",
+    )
+
+
+@admin.register(Voucher)
+class VoucherAdmin(ReadOnlyAdmin):
+    """Codes that give credits. A code itself is kept nowhere."""
+
+    list_display = (
+        "hint",
+        credits_column("amount_micros"),
+        "kind",
+        "uses",
+        "max_uses",
+        "organization",
+        "expires_at",
+        "disabled_at",
+        text_column("note"),
+    )
+    list_filter = ("kind", ("disabled_at", admin.EmptyFieldListFilter), ("expires_at", admin.DateFieldListFilter))
+    list_select_related = ("organization",)
+    search_fields = ("hint", "note", "organization__organization_id")
+    ordering = ("-id",)
+    fields = (
+        "id",
+        "hint",
+        credits_column("amount_micros"),
+        "kind",
+        "max_uses",
+        "uses",
+        "organization",
+        "expires_at",
+        "credits_last_days",
+        "note",
+        "created_by",
+        "created_at",
+        "disabled_at",
+    )
+
+    def page_links(self, obj: Voucher) -> list[PageLink]:
+        return [link_to_list("Redemptions", "credits.redemption", voucher__id__exact=obj.pk)]
+
+
+@admin.register(Redemption)
+class RedemptionAdmin(ReadOnlyAdmin):
+    """Which teams have redeemed which vouchers."""
+
+    list_display = ("created_at", "voucher", "team", "entry")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    list_select_related = ("voucher", "team", "entry")
+    search_fields = ("team__team_id__exact", "voucher__hint__exact")
+    search_help_text = "team id, or a code's first characters"
+    ordering = ("-id",)
+    fields = ("id", "voucher", "team", "entry", "created_at")

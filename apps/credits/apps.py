@@ -22,7 +22,13 @@ class CreditsConfig(AppConfig):
         from apps.credits.models import RateCard, RateCardVersion
 
         forget_on_change(pricing.forget_cached, (RateCard, RateCardVersion))
-        for table in ("credits_entry", "credits_grantuse"):
+        for table in (
+            "credits_entry",
+            "credits_grantuse",
+            "credits_block",
+            "credits_period",
+            "credits_periodbalance",
+        ):
             append_only.register(table)
         post_migrate.connect(_make_system_accounts, sender=self, dispatch_uid="credits_system_accounts")
         core_verification.register("credits", *verification.CHECKS)

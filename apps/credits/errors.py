@@ -38,3 +38,35 @@ class HoldClosed(Conflict):
 
     code = "hold_closed"
     message = "The job's credits were charged or released before."
+
+
+class PeriodNotClosable(Conflict):
+    """Raised when a month is to be closed while it runs, or before the one that precedes it."""
+
+    code = "period_not_closable"
+
+
+class ScheduledGrantNotFound(NotFound):
+    """Raised when a team has no such scheduled grant."""
+
+    code = "scheduled_grant_not_found"
+
+
+class VoucherNotFound(NotFound):
+    """Raised when there is no voucher of that code, or none for this customer."""
+
+    code = "voucher_not_found"
+    message = "There is no voucher of this code. Check it for a typing error."
+
+
+class VoucherNotUsable(InvalidRequest):
+    """Raised when a voucher is expired, used up or withdrawn."""
+
+    code = "voucher_not_usable"
+
+
+class VoucherRedeemed(InvalidRequest):
+    """Raised when a team redeems a voucher again."""
+
+    code = "voucher_redeemed"
+    message = "Your team has redeemed this voucher before."

@@ -319,3 +319,8 @@ class BillingSettings(models.Model):
 
     def __str__(self) -> str:
         return f"billing of {self.team}"
+
+
+# Kept apart for length; Django finds models where this module names them.
+from apps.credits.models_books import Block, Period, PeriodBalance  # noqa: E402, F401
+from apps.credits.models_offers import Allowance, Redemption, ScheduledGrant, Voucher  # noqa: E402, F401

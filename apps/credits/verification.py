@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce
 
 from apps.core import append_only
 from apps.core.verification import Difference, compare, each
+from apps.credits import periods, sealing
 from apps.credits.models import (
     EXPIRED_ID,
     ISSUED_ID,
@@ -220,6 +221,8 @@ CHECKS = (
     uses_fit_their_entries,
     reversals_fit_their_entries,
     jobs_are_charged_once,
+    sealing.blocks_hold_what_was_sealed,
+    periods.periods_are_as_they_were_closed,
     triggers_exist,
 )
 

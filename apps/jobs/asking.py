@@ -333,13 +333,8 @@ def _cut(call: Call, assembly: Assembly, started: float) -> Outcome:
 
 
 def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:
-    answer = orjson.dumps(
-        {
-            "id": completion.provider_id or f"chatcmpl-{call.pk.hex}",
-            "created": completion.created,
-            "choices": completion.choices,
-        }
-    ).decode()
+    # Without the provider's id, whose form tells whose it is: an answer's id is made of its call's.
+    answer = orjson.dumps({"created": completion.created, "choices": completion.choices}).decode()
     return _succeeded(call, completion, answer, answer_bytes=len(answer.encode()), latency_ms=latency_ms)
 
 

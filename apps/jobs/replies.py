@@ -153,6 +153,10 @@ class Mailbox:
         return not settings.REDIS_URL or time.monotonic() - self._heard_at < 2.0
 
     def _start(self) -> None:
+        if self._started:
+            return
+        # Else all of the pool may be with those who wait for the one that needs a connection.
+        release_connection()
         with self._lock:
             if self._started:
                 return

@@ -247,8 +247,20 @@ def find_answered(team: Team, job_id: str, call_id: str, *, with_job: bool = Fal
     parsed = parse_uuid(call_id)
     if parsed is None or not is_postgresql():
         return find_call(team, job_id, call_id)
-    found = (_answers_with_jobs if with_job else _answers)(parsed)
-    # The query is by id alone, so what it found is held against the team here.
+    return _required(team, job_id, (_answers_with_jobs if with_job else _answers)(parsed))
+
+
+def find_streamed(team: Team, job_id: str, call_id: str) -> Call:
+    """A call whose stream begins: what its pieces and `leave_stream` need of it alone, since it is kept until the
+    stream's end. In one query with others that begin just now. Raises: CallNotFound."""
+    parsed = parse_uuid(call_id)
+    if parsed is None:
+        raise CallNotFound
+    return _required(team, job_id, _streams(parsed) if is_postgresql() else statements.STREAMED.first(id=parsed))
+
+
+def _required(team: Team, job_id: str, found: Call | None) -> Call:
+    """What was found by its id alone, if it is the team's and the job's. Raises: CallNotFound."""
     if found is None or found.team_id != team.pk or str(found.job_id) != str(job_id):
         raise CallNotFound
     return found
@@ -264,6 +276,7 @@ def _by_id(statement: Select[Call]) -> Callable[[Sequence[UUID]], list[Call | No
 
 _answers: Combiner[UUID, Call | None] = Combiner(_by_id(statements.ANSWERS), most=64)
 _answers_with_jobs: Combiner[UUID, Call | None] = Combiner(_by_id(statements.ANSWERS_WITH_JOBS), most=64)
+_streams: Combiner[UUID, Call | None] = Combiner(_by_id(statements.STREAMED_MANY), most=64)
 
 
 def mark_unanswered(call_id: Any) -> None:

@@ -592,6 +592,10 @@ ANSWERS_WITH_JOBS: Select[Call] = Select(
     )
 )
 
+_KEPT_OF_STREAMED = ("id", "job_id", "team_id", "model_group_used", "created_at", "wait_until")
+STREAMED: Select[Call] = Select(lambda: Call.objects.filter(pk=param("id", Call)).only(*_KEPT_OF_STREAMED))
+STREAMED_MANY: Select[Call] = Select(lambda: Call.objects.filter(any_of("pk", "ids")).only(*_KEPT_OF_STREAMED))
+
 CALLS_OF_JOB: Select[Call] = Select(
     lambda: (
         Call.objects.filter(job=param("job", Call))

@@ -4,6 +4,7 @@ database's clock."""
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from apps.core import clock, idempotency
 from apps.core.db import is_postgresql, release_connection
 from apps.core.ids import first_id_at, parse_uuid
 from apps.core.models import Process
-from apps.credits import ledger
+from apps.credits import allowances, ledger, sealing
 from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
@@ -30,6 +31,8 @@ NAME = "sweeper"
 # A web process that has not said for this long that it lives has died, and its callers are gone.
 DEAD_AFTER_S = 20.0
 _REPUBLISH_AT_MOST_S = 60.0
+# Sealing looks at every account, so not each sweep does it.
+_SEAL_EVERY_S = 60.0
 
 log = logging.getLogger("saasllm.sweeper")
 
@@ -46,13 +49,16 @@ class Swept:
     jobs_closed: int = 0
     holds_released: int = 0
     forgotten: int = 0
+    granted: int = 0
+    sealed: int = 0
     details: dict[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return (
             f"published {self.published}, taken over {self.taken_over}, failed {self.failed},"
             f" expired {self.expired}, unanswered {self.unanswered}, jobs closed {self.jobs_closed},"
-            f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten}"
+            f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten},"
+            f" grants posted {self.granted}, blocks sealed {self.sealed}"
         )
 
 
@@ -91,9 +97,23 @@ def run() -> Swept:
     swept.holds_released += _release_orphaned_holds()
     swept.forgotten += _forget_payloads()
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
+    swept.granted += allowances.post_scheduled() + allowances.refill_due()
+    swept.sealed += _seal()
     if any((swept.taken_over, swept.failed, swept.expired, swept.jobs_closed, swept.holds_released)):
         log.warning("swept: %s", swept)
     return swept
+
+
+_sealed_at: float | None = None
+
+
+def _seal() -> int:
+    """Seal the ledger's entries that are due, at most every _SEAL_EVERY_S of this process."""
+    global _sealed_at
+    if _sealed_at is not None and time.monotonic() - _sealed_at < _SEAL_EVERY_S:
+        return 0
+    _sealed_at = time.monotonic()
+    return sealing.seal_due()
 
 
 def _note_run() -> bool:

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from apps.core import bodies, crypto, idempotency
+from apps.core.errors import DomainError
 from apps.core.money import exact_credits
 from apps.credits import billing
 from apps.jobs import escrow, replies, retries, services, waiting
@@ -99,13 +100,18 @@ class CallView(KeyView):
 
         if streams and isinstance(parameters, Parameters):
             includes_usage = parameters.includes_usage
-            body_sent = opened(
-                self.principal.team,
-                submit=submit,
-                writer_for=lambda call: self.writer(call, includes_usage=includes_usage),
-                with_job=True,
-            )
-            answer = streamed(body_sent)
+            try:
+                body_sent = opened(
+                    self.principal.team,
+                    submit=submit,
+                    writer_for=lambda call: self.writer(call, includes_usage=includes_usage),
+                    with_job=True,
+                )
+            except DomainError as error:
+                # Of a call that failed before its first piece; what refuses one has no call yet.
+                has_failed = "call_id" in error.details
+                return errors.refusal(error, is_final=has_failed and idempotent is not None)
+            answer = streamed(request, body_sent)
             errors.name_call(answer, body_sent.call.job_id, body_sent.call.pk)
             return answer
         with replies.mailbox().place():

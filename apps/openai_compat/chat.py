@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 
 from apps.core import bodies
 from apps.jobs.models import Call
-from apps.jobs.streaming.chunks import usage
+from apps.jobs.streaming.chunks import completion_id, usage
 from apps.openai_compat.calls import CallView
 from apps.openai_compat.errors import AnswerExpired
 from apps.openai_compat.parameters import ChatParameters
@@ -26,7 +26,7 @@ class ChatCompletions(CallView):
     def present(self, call: Call) -> dict[str, Any]:
         stored = stored_answer(call)
         return {
-            "id": stored["id"],
+            "id": completion_id(call),
             "object": "chat.completion",
             "created": stored["created"],
             "model": call.model_group_used,
@@ -36,7 +36,7 @@ class ChatCompletions(CallView):
 
 
 def stored_answer(call: Call) -> dict[str, Any]:
-    """What the provider said: id, created, choices. Raises: AnswerExpired past its retention."""
+    """What the provider said: created, choices. Raises: AnswerExpired past its retention."""
     payload = getattr(call, "payload", None)
     if payload is None or not payload.response:
         raise AnswerExpired(job_id=str(call.job_id), call_id=str(call.pk))

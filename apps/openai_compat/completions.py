@@ -36,7 +36,7 @@ class Completions(CallView):
             for choice in stored["choices"]
         ]
         return {
-            "id": str(stored["id"]).replace("chatcmpl-", "cmpl-", 1),
+            "id": f"cmpl-{call.pk.hex}",
             "object": "text_completion",
             "created": stored["created"],
             "model": call.model_group_used,

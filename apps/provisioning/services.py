@@ -11,8 +11,16 @@ from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.errors import DomainError, InvalidRequest
 from apps.core.ids import new_id
-from apps.core.money import MAX_CREDITS, MICROS, credits_to_micros, exact_credits, whole_credits
-from apps.credits import billing, ledger
+from apps.core.money import (
+    MAX_CREDITS,
+    MICROS,
+    NANOUSD,
+    credits_to_micros,
+    decimal_to_int,
+    exact_credits,
+    whole_credits,
+)
+from apps.credits import allowances, billing, ledger
 from apps.credits.billing import Balance
 from apps.credits.models import Entry, Grant
 from apps.organizations import services as organizations
@@ -168,9 +176,18 @@ def update_team(team: Team, change: TeamChange, *, actor: Actor) -> None:
 
 
 def add_credits(
-    team: Team, *, credits: int, actor: Actor, key: str, reason: str, kind: Grant.Kind = Grant.Kind.PAID
+    team: Team,
+    *,
+    credits: int,
+    actor: Actor,
+    key: str,
+    reason: str,
+    kind: Grant.Kind = Grant.Kind.PAID,
+    source: str = "",
+    external_id: str | None = None,
+    price_nanousd_per_credit: int | None = None,
 ) -> Entry:
-    """Grant a team whole credits, once per `key`: a repeat returns the first entry.
+    """Grant a team whole credits, once per `key` and `external_id`: a repeat returns the first entry.
 
     Raises: InvalidRequest beyond what a team may have been allocated in all, IdempotencyConflict.
     """
@@ -178,13 +195,62 @@ def add_credits(
         ledger.lock_wallet(team)
         before = billing.balance(team)
         entry = ledger.grant(
-            team, amount_micros=credits_to_micros(credits), actor=actor, key=key, reason=reason, kind=kind
+            team,
+            amount_micros=credits_to_micros(credits),
+            actor=actor,
+            key=key,
+            reason=reason,
+            kind=kind,
+            source=source,
+            external_id=external_id,
+            price_nanousd_per_credit=price_nanousd_per_credit,
         )
         after = billing.balance(team)
         if after.allocated_micros > credits_to_micros(MAX_CREDITS):
             raise InvalidRequest(f"A team can be allocated at most {MAX_CREDITS} credits in all")
         _audit_allocation(team, before, after, actor=actor, reason=reason)
     return entry
+
+
+def replenish(
+    team: Team,
+    *,
+    credits: int,
+    payment_type: str,
+    actor: Actor,
+    key: str,
+    reason: str = "",
+    payment_usd: Decimal | None = None,
+    payment_id: str | None = None,
+) -> Entry:
+    """Grant a team whole credits that were paid for. A payment (`payment_id`) arrives once.
+
+    Raises: InvalidRequest for an unknown kind of payment, IdempotencyConflict for a payment that came before.
+    """
+    if payment_type not in PAYMENT_KINDS:
+        raise InvalidRequest("payment_type must be 'subscription' or 'one_time'")
+    if payment_usd is not None:
+        reason = f"{reason} (${payment_usd:.2f} USD)".strip()
+    with transaction.atomic():
+        entry = add_credits(
+            team,
+            credits=credits,
+            actor=actor,
+            key=key,
+            reason=reason[:500],
+            kind=PAYMENT_KINDS[payment_type],
+            source=f"payment:{payment_type}",
+            external_id=payment_id,
+            price_nanousd_per_credit=(
+                decimal_to_int(payment_usd / credits, scale=NANOUSD) if payment_usd is not None else None
+            ),
+        )
+        if payment_type == "subscription":
+            allowances.note_payment(team)
+    return entry
+
+
+PAYMENT_KINDS = {"subscription": Grant.Kind.SUBSCRIPTION, "one_time": Grant.Kind.PAID}
 
 
 def _audit_allocation(team: Team, before: Balance, after: Balance, *, actor: Actor, reason: str) -> None:

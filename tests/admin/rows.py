@@ -10,10 +10,12 @@ from django.utils import timezone
 from apps.catalog import credentials
 from apps.core import audit, idempotency
 from apps.core.models import Process
-from apps.credits import billing, ledger
+from apps.credits import allowances, billing, ledger, sealing, vouchers
 from apps.credits.models import Account, BillingSettings, Entry, Grant
+from apps.credits.models_books import Period, PeriodBalance
 from apps.jobs import execution, services
 from apps.organizations.models import Membership, User
+from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
 from tests import make
 
@@ -57,6 +59,8 @@ def _customer(number: int) -> make.Customer:
     audit.emit("call.refused", subject=f"job:{number}", team_id=team.team_id, code="insufficient_credits")
     idempotency.claim(idempotency.Request(f"team:{team.team_id}", f"key-{number}", "f" * 64))
     _work(customer)
+    _offer(team)
+    _close_books(team, number)
     return customer
 
 
@@ -69,6 +73,21 @@ def _work(customer: make.Customer) -> None:
     ledger.reverse(charge, amount_micros=400_000, actor=make.TESTER, key="1", reason="sorry")
     is_open, _ = services.open_job(customer.principal, services.NewJob("query"))
     ask(customer, is_open.pk)
+
+
+def _offer(team: Team) -> None:
+    allowances.configure(team, enabled=True, amount_micros=5_000_000, period="monthly", actor=make.TESTER)
+    tomorrow = timezone.now() + timedelta(days=1)
+    allowances.schedule(team, amount_micros=5_000_000, effective_at=tomorrow, actor=make.TESTER)
+    _, code = vouchers.create(amount_micros=5_000_000, actor=make.TESTER)
+    vouchers.redeem(team, code, actor=make.TESTER)
+
+
+def _close_books(team: Team, number: int) -> None:
+    sealing.seal_all()
+    period = Period.objects.create(name=f"{1000 + number}-01", ends_at=timezone.now(), closed_by="test")
+    wallet = Account.objects.get(team=team)
+    PeriodBalance.objects.create(period=period, account=wallet, last_seq=1, posted_micros=1)
 
 
 def ask(customer: make.Customer, job_id: object) -> object:

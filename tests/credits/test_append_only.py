@@ -5,10 +5,19 @@ from django.db import DatabaseError, connection, transaction
 
 from apps.core import append_only
 from apps.core.checks import append_only_triggers_exist
+from apps.credits import sealing
 from apps.credits.models import Entry, GrantUse
+from apps.credits.models_books import Period, PeriodBalance
 from tests.credits import books
 
-TABLES = {"credits_entry": "reason", "credits_grantuse": "amount_micros", "core_auditentry": "reason"}
+TABLES = {
+    "credits_entry": "reason",
+    "credits_grantuse": "amount_micros",
+    "credits_block": "hash",
+    "credits_period": "closed_by",
+    "credits_periodbalance": "posted_micros",
+    "core_auditentry": "reason",
+}
 
 
 @pytest.fixture
@@ -16,6 +25,9 @@ def entry(team) -> Entry:
     """A charge of 1 credit, paid by the lot of a grant."""
     books.give(team, 10, key="start")
     entry = books.spend(team, 1)
+    sealing.seal_all()
+    period = Period.objects.create(name="2026-01", ends_at=entry.created_at)
+    PeriodBalance.objects.create(period=period, account=entry.debit_account, last_seq=1, posted_micros=1)
     # PostgreSQL refuses DDL on tables whose deferred constraints are still to be judged.
     connection.check_constraints()
     return entry

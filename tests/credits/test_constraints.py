@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from apps.credits.models import (
     RateCard,
     RateCardVersion,
 )
+from apps.credits.models_books import Block, Period, PeriodBalance
+from apps.credits.models_offers import Allowance, Redemption, ScheduledGrant, Voucher
 from tests.credits import books
 
 _numbers = itertools.count(1)
@@ -92,6 +95,31 @@ def card(**columns: Any) -> RateCard:
     return RateCard.objects.create(**columns)
 
 
+def block(wallet: Account, **columns: Any) -> None:
+    Block.objects.create(**{"account": wallet, "number": 1, "version": 1, "first_seq": 1, "last_seq": 1, **columns})
+
+
+def period_balance(wallet: Account) -> None:
+    period, _ = Period.objects.get_or_create(name="2026-01", defaults={"ends_at": clock.now()})
+    PeriodBalance.objects.create(period=period, account=wallet, last_seq=1, posted_micros=1)
+
+
+def scheduled(wallet: Account, **columns: Any) -> None:
+    fields = {"team": wallet.team, "amount_micros": 1, "effective_at": clock.now(), "actor": "tests"}
+    ScheduledGrant.objects.create(**{**fields, **columns})
+
+
+def voucher(**columns: Any) -> Voucher:
+    fields: dict[str, Any] = {"code_hash": f"hash-{next(_numbers)}", "amount_micros": 1, "created_by": "tests"}
+    return Voucher.objects.create(**{**fields, **columns})
+
+
+def redeemed_twice(wallet: Account) -> None:
+    of = voucher(max_uses=2)
+    Redemption.objects.create(voucher=of, team=wallet.team, entry=entry(wallet))
+    Redemption.objects.create(voucher=of, team=wallet.team, entry=entry(wallet))
+
+
 def system(wallet: Account, **columns: Any) -> None:
     Account.objects.filter(pk=ISSUED_ID).update(**columns)
 
@@ -138,6 +166,21 @@ WRONG: list[tuple[str, Callable[[Account], Any]]] = [
     ("grant_remaining", lambda w: grant(w, remaining_micros=11)),
     ("grant_use_amount", lambda w: use(w, amount_micros=0)),
     ("grant_use_once", lambda w: twice(use, w, amount_micros=1)),
+    ("block_number_once", lambda w: [block(w), block(w, first_seq=2, last_seq=2)]),
+    ("block_first_seq_once", lambda w: [block(w), block(w, number=2)]),
+    ("block_range", lambda w: block(w, first_seq=0)),
+    ("block_range", lambda w: block(w, first_seq=2)),
+    ("period_balance_once", lambda w: twice(period_balance, w)),
+    ("allowance_whole", lambda w: Allowance.objects.create(team=w.team, is_enabled=True)),
+    ("scheduled_amount", lambda w: scheduled(w, amount_micros=0)),
+    ("scheduled_expiry", lambda w: scheduled(w, expires_at=clock.now() - timedelta(days=1))),
+    (
+        "scheduled_posted_or_cancelled",
+        lambda w: scheduled(w, cancelled_at=clock.now(), entry=Entry.objects.first()),
+    ),
+    ("voucher_amount", lambda w: voucher(amount_micros=0)),
+    ("voucher_uses", lambda w: voucher(uses=2)),
+    ("redemption_once_a_team", lambda w: redeemed_twice(w)),
     ("rate_card_team_once", lambda w: twice(card, team=w.team)),
     ("rate_card_organization_once", lambda w: twice(card, organization=w.organization, job_type="a")),
     ("rate_card_platform_once", lambda w: twice(card, job_type="a")),

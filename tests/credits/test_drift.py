@@ -2,17 +2,19 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
-from apps.core import append_only, verification
+from apps.core import append_only, clock, verification
 from apps.core.verification import Difference
-from apps.credits import ledger
+from apps.credits import ledger, periods, sealing
 from apps.credits import verification as credits_checks
 from apps.credits.models import ISSUED_ID, REVENUE_ID, Account, Entry, Grant, GrantUse, Hold
+from apps.credits.models_books import Block, PeriodBalance
 from apps.jobs import execution
 from apps.jobs import verification as jobs_checks
 from apps.jobs.gateway.interface import GatewayError
@@ -66,9 +68,18 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     books.reverse(Entry.objects.get(idempotency_key=f"grant:{team.team_id}:promo"), 1, key="take-back")
     books.adjust(team, 2, key="adjust")
     connection.check_constraints()
+    close_this_month(monkeypatch)
     found = World(customer, books.wallet(team), books.wallet(other.team), done, running, failed, queued)
     assert list(verification.differences()) == []
     return found
+
+
+def close_this_month(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As seen from far enough ahead."""
+    now = clock.db_now()
+    with monkeypatch.context() as patched:
+        patched.setattr(clock, "db_now", lambda: now + timedelta(days=40))
+        periods.close(f"{now:%Y-%m}", actor=make.TESTER)
 
 
 def plant(rows: Any, **columns: Any) -> str:
@@ -284,6 +295,34 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
     "hold of a job on another team's wallet": (
         lambda w: plant(Hold.objects.filter(state="open"), account=w.other) and str(w.running.pk),
         J.held_is_the_open_hold,
+    ),
+    "reason of a sealed entry": (
+        lambda w: plant(entries(w, "adjust"), reason="another"),
+        sealing.blocks_hold_what_was_sealed,
+    ),
+    "use of a sealed entry": (
+        lambda w: plant(use_of(w, "adjust"), amount_micros=F("amount_micros") - 1) and str(w.entry("adjust").pk),
+        sealing.blocks_hold_what_was_sealed,
+    ),
+    "sealed entry deleted": (
+        lambda w: deleted_entry(w),
+        sealing.blocks_hold_what_was_sealed,
+    ),
+    "block rewritten": (
+        lambda w: plant(Block.objects.filter(account=w.wallet), digests=b"0" * 16) and str(w.wallet.pk),
+        sealing.blocks_hold_what_was_sealed,
+    ),
+    "block with another range": (
+        lambda w: plant(Block.objects.filter(account=w.wallet), first_seq=2) and str(w.wallet.pk),
+        sealing.blocks_hold_what_was_sealed,
+    ),
+    "balance of a closed month": (
+        lambda w: plant(PeriodBalance.objects.filter(account=w.wallet), posted_micros=1) and str(w.wallet.pk),
+        periods.periods_are_as_they_were_closed,
+    ),
+    "block of a closed month": (
+        lambda w: plant(PeriodBalance.objects.filter(account=w.wallet), block_hash="0" * 64) and str(w.wallet.pk),
+        periods.periods_are_as_they_were_closed,
     ),
     # They are lifted while drifts are planted and looked for.
     "missing trigger": (lambda _: "credits_entry_refuse_update", C.triggers_exist),

@@ -32,11 +32,12 @@ def test_every_error_code_is_documented_with_its_status():
 
 
 def test_every_way_a_call_can_fail_is_documented():
-    sources = [*Path(apps.__path__[0], "jobs", "gateway").glob("*.py"), Path(apps.__path__[0], "jobs", "sweeper.py")]
+    jobs = Path(apps.__path__[0], "jobs")
+    sources = [*(jobs / "gateway").glob("*.py"), jobs / "sweeper.py"]
     source = "\n".join(path.read_text() for path in sources)
     in_code = set(re.findall(r'GatewayError\(\s*"(\w+)"', source))
     in_code |= set(re.findall(r'Call\.State\.\w+,\s+"(\w+)"', source))
-    execution = Path(apps.__path__[0], "jobs", "execution.py").read_text()
-    in_code |= set(re.findall(r'code="(\w+)"', execution))
+    for module in ("asking.py", "execution.py"):
+        in_code |= set(re.findall(r'code="(\w+)"', (jobs / module).read_text()))
     second_table = (DOCS / "errors.md").read_text().split("## A call that failed")[1]
     assert {code for code, _ in ROW.findall(second_table)} == in_code

@@ -3,9 +3,9 @@
 A fault comes from the model's name (`fake-429`, `fake-slow-250`, …; see faults.py) or, for other names, from seed
 and rate: the n-th execution meets the n-th draw. Streams can drip (`fake-drip-20`: ms between events), be cut
 (`fake-cut-3`: a reset after so many events) or both (`fake-drip-20-cut-3`), and end in an error event
-(`fake-stream-error`). Runs as a process (`python -m tests.harness.fake_provider`), which
-prints its URL when ready, or in a thread (`running_provider`). Its own asyncio protocol, since a framework would
-cost more than the product it serves.
+(`fake-stream-error`). `fake-able` calls tools, fills schemas and tells logprobs (able_answers.py). Runs as a process
+(`python -m tests.harness.fake_provider`), which prints its URL when ready, or in a thread (`running_provider`).
+Its own asyncio protocol, since a framework would cost more than the product it serves.
 """
 
 # ruff: noqa: T201 - it is a program too, and talks to its caller by printing.
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tests.harness import fake_streams, faults
+from tests.harness import able_answers, fake_streams, faults
 from tests.harness.executions import Execution, Journal
 from tests.harness.fake_streams import Event, Play, Script
 
@@ -91,7 +91,7 @@ class Provider:
         if _TIMINGS.fullmatch(kind):
             timings = {what: int(figure) for what, figure in _TIMING.findall(kind)}
             kind = ""
-        if kind not in ("", "ok", "hold", "tools", *_ODD_FAULTS, *faults.FAULTS):
+        if kind not in ("", "ok", "hold", "tools", "able", *_ODD_FAULTS, *faults.FAULTS):
             # A misspelt fault must not pass as an honest model.
             error = faults.error("unknown-model", status=404, kind="invalid_request_error", code="model_not_found")
             return Plan(error, delay_s=0.0)
@@ -99,6 +99,8 @@ class Provider:
             answer = faults.embeddings(request, number=self._number)
         elif kind == "tools":
             answer = faults.tools(request, number=self._number)
+        elif kind == "able":
+            answer = able_answers.able(request, number=self._number)
         else:
             answer = faults.honest(request, number=self._number)
         plan = Plan(answer, delay_s=self.behaviour.latency_ms / 1000)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import socket
 import struct
 from collections.abc import Callable
@@ -14,8 +13,8 @@ from tests.harness.faults import Answer, Ending
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _LAST = b"0\r\n\r\n"
+_STEM = ("id", "created", "model", "system_fingerprint")
 _DONE = b"data: [DONE]\n\n"
-_WORD = re.compile(r"\s*\S+")
 # Closes with a reset instead of an orderly end.
 _NO_LINGER = struct.pack("ii", 1, 0)
 # Answered as if no stream had been asked for.
@@ -78,11 +77,11 @@ def _failing(honest: Answer, outcome: str, events: list[Event], *, ending: Endin
 
 def _events(request: dict[str, Any], honest: Answer, *, kind: str, has_cost: bool) -> list[Event]:
     body = json.loads(honest.body)
-    stem = json.dumps({name: body[name] for name in ("id", "created", "model")})[:-1].encode()
+    stem = json.dumps({name: body[name] for name in _STEM if name in body})[:-1].encode()
     stem = b"data: " + stem + b', "object": "chat.completion.chunk", "choices": ['
 
-    def event(index: int, delta: dict[str, Any], text: str = "", finish: str | None = None) -> Event:
-        choice = {"index": index, "delta": delta, "finish_reason": finish}
+    def event(index: int, delta: dict[str, Any], text: str = "", finish: str | None = None, **more: Any) -> Event:
+        choice = {"index": index, "delta": delta, "finish_reason": finish, **more}
         return Event(stem + json.dumps(choice).encode() + b"]}\n\n", text)
 
     events = []
@@ -90,12 +89,19 @@ def _events(request: dict[str, Any], honest: Answer, *, kind: str, has_cost: boo
         index, message = choice["index"], choice["message"]
         content = message["content"]
         events.append(event(index, {"role": "assistant", "content": None if content is None else ""}))
-        events += [event(index, {"content": word}, word) for word in _words(content or "")]
+        pieces = faults.words(content or "")
+        if logprobs := choice.get("logprobs"):
+            events += [
+                event(index, {"content": word}, word, logprobs={"content": [told], "refusal": None})
+                for word, told in zip(pieces, logprobs["content"], strict=True)
+            ]
+        else:
+            events += [event(index, {"content": word}, word) for word in pieces]
         for number, call in enumerate(message.get("tool_calls") or []):
             function = call["function"]
             head = call | {"index": number, "function": function | {"arguments": ""}}
             events.append(event(index, {"tool_calls": [head]}))
-            for word in _words(function["arguments"]):
+            for word in faults.words(function["arguments"]):
                 fragment = {"index": number, "function": {"arguments": word}}
                 events.append(event(index, {"tool_calls": [fragment]}, word))
         events.append(event(index, {}, finish=choice["finish_reason"]))
@@ -106,13 +112,6 @@ def _events(request: dict[str, Any], honest: Answer, *, kind: str, has_cost: boo
         events.append(Event(stem + b'], "usage": ' + json.dumps(usage).encode() + b"}\n\n"))
     events.append(Event(_DONE))
     return events
-
-
-def _words(text: str) -> list[str]:
-    """The text in pieces of a word each."""
-    words = _WORD.findall(text)
-    rest = text[sum(map(len, words)) :]
-    return [*words, rest] if rest else words
 
 
 class Play:

@@ -6,6 +6,7 @@ host, which must never reach a client, a log or a database column that is not me
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -20,6 +21,7 @@ ABSURD_TOKENS = 10**15
 RETRY_AFTER_S = 1
 # Few, so that a vector costs next to nothing.
 DIMENSIONS = 8
+_WORD = re.compile(r"\s*\S+")
 
 
 class Ending(Enum):
@@ -54,6 +56,13 @@ class Answer:
 def count_tokens(text: str) -> int:
     """Four bytes a token, rounded up: any fixed rule is an honest count as long as it is the only one."""
     return (len(text.encode()) + 3) // 4
+
+
+def words(text: str) -> list[str]:
+    """The text in pieces of a word each."""
+    found = _WORD.findall(text)
+    rest = text[sum(map(len, found)) :]
+    return [*found, rest] if rest else found
 
 
 def honest(request: dict[str, Any], *, number: int) -> Answer:
@@ -104,23 +113,31 @@ def error(outcome: str, *, status: int, kind: str, code: str | None = None, **mo
 def _completed(
     request: dict[str, Any], *, number: int, message: dict[str, Any], text: str, finish_reason: str
 ) -> Answer:
-    choices = max(1, int(request.get("n") or 1))
+    choices = [
+        {"index": index, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}
+        for index in range(max(1, int(request.get("n") or 1)))
+    ]
+    return completed(request, number=number, choices=choices, tokens=count_tokens(text))
+
+
+def completed(
+    request: dict[str, Any], *, number: int, choices: list[dict[str, Any]], tokens: int, **more: Any
+) -> Answer:
+    """A completion of these choices, of so many tokens each, and of more fields; `number` makes its id unique."""
     prompt_tokens = count_tokens("".join(_texts(request)))
-    completion_tokens = count_tokens(text) * choices
+    completion_tokens = tokens * len(choices)
     body = {
         "id": f"chatcmpl-{number}",
         "object": "chat.completion",
         "created": 1_700_000_000,
         "model": request["model"],
-        "choices": [
-            {"index": index, "message": {"role": "assistant", **message}, "finish_reason": finish_reason}
-            for index in range(choices)
-        ],
+        "choices": choices,
         "usage": {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": prompt_tokens + completion_tokens,
         },
+        **more,
     }
     return Answer(
         outcome="answered",
@@ -142,8 +159,11 @@ def _last_words(request: dict[str, Any]) -> str:
 
 
 def _text(request: dict[str, Any]) -> tuple[str, str]:
+    return capped(request, f"Answer {len(request.get('messages') or [])} to: {_last_words(request)}")
+
+
+def capped(request: dict[str, Any], text: str) -> tuple[str, str]:
     """The text, cut at the request's output cap, and why it ended."""
-    text = f"Answer {len(request.get('messages') or [])} to: {_last_words(request)}"
     cap_tokens = request.get("max_completion_tokens") or request.get("max_tokens")
     if cap_tokens is None or count_tokens(text) <= cap_tokens:
         return text, "stop"

@@ -193,6 +193,26 @@ def test_fields_that_name_the_provider_are_dropped(settings: Any):
     assert "provider_specific_fields" not in message
 
 
+def test_fields_of_a_tool_call_that_name_the_provider_are_dropped(settings: Any):
+    own = {"provider_specific_fields": {"a": 1}, "vendor_field": "x"}
+    function = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    custom = {"id": "c2", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
+    named = [
+        {**function, **own, "function": {**function["function"], **own}},
+        {**custom, **own, "custom": {**custom["custom"], **own}},
+    ]
+
+    message = answered(settings, choosing(content=None, tool_calls=named)).choices[0]["message"]
+
+    assert message["tool_calls"] == [function, custom]
+
+
+def test_signature_that_a_call_is_taken_back_with_stays(settings: Any):
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": {"s": "x"}}
+
+    assert answered(settings, choosing(content=None, tool_calls=[call])).choices[0]["message"]["tool_calls"] == [call]
+
+
 def test_half_an_emoji_does_not_spoil_the_answer(settings: Any):
     body = b'{"choices": [{"message": {"content": "cut here \\ud83d"}}]}'
 

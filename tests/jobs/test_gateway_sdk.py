@@ -149,6 +149,16 @@ def test_stream_is_passed_on(sdk: Stub):
     assert (sdk.asked["stream"], sdk.asked["stream_options"]) == (True, {"include_usage": True})
 
 
+def test_finish_reasons_that_the_sdk_leaves_out_are_made_up_for(sdk: Stub):
+    def of(index: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+        return {"id": "chatcmpl-7", "choices": [{"index": index, "delta": delta, "finish_reason": finish}]}
+
+    sdk.answer = Stream(of(0, {"content": "a"}), of(0, {}, "stop"), of(1, {"content": "b"}))
+    chunks = list(LiteLLMSDK().stream(request(n=2), timeout_s=7))
+
+    assert chunks[-1].choices == [{"index": 1, "delta": {}, "finish_reason": "stop"}]
+
+
 def test_closing_a_stream_closes_the_sdk_s(sdk: Stub):
     sdk.answer = Stream(part({"content": "Hel"}), part({"content": "lo."}))
     chunks = LiteLLMSDK().stream(request(), timeout_s=7)

@@ -256,7 +256,7 @@ def test_nulls_repeated_roles_and_empty_chunks_are_left_out():
 
 
 def test_what_names_the_provider_is_dropped():
-    named = {"provider_specific_fields": {"thought_signature": "x"}}
+    named = {"provider_specific_fields": {"thought_signature": "x"}, "vendor_field": 1}
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "", **named}}
     chunks = streamed(
         event(
@@ -306,6 +306,31 @@ def test_several_choices_each_begin_and_end():
         (1, "assistant"),
     ]
     assert finishes(chunks) == ["length", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "reasons"),
+    [
+        ([({"content": "a"}, None), ({}, "stop")], {"content": "b"}, ["stop", "stop"]),
+        # One cap is for all choices.
+        ([({"content": "a"}, None), ({}, "length")], {"content": "b"}, ["length", "length"]),
+        ([({"content": "a"}, "stop")], {"tool_calls": [{"index": 0, "id": "call_1"}]}, ["stop", "tool_calls"]),
+    ],
+)
+def test_finish_reasons_that_litellm_leaves_out_are_made_up_for_at_the_end(first: Any, second: Any, reasons: Any):
+    def of(index: int, delta: dict[str, Any], finish: str | None = None) -> bytes:
+        return event(choices=[{"index": index, "delta": delta, "finish_reason": finish}])
+
+    usage = event(usage={"prompt_tokens": 3, "completion_tokens": 2}, choices=[])
+    pieces = [*(of(0, *said) for said in first), of(1, second), usage]
+
+    chunks = streamed(*pieces, DONE)
+
+    assert finishes(chunks) == reasons
+    assert chunks[-1].choices[0]["index"] == 1
+    assert chunks[-2].usage == Usage(3, 2)
+    # Without the provider's word that it is over it may have broken off.
+    assert failing(streaming(*pieces))[1].code == "provider_unavailable"
 
 
 def test_answer_is_not_whole_before_its_last_choice_came():

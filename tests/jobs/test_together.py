@@ -665,6 +665,25 @@ def test_answer_is_its_own_team_s_and_job_s(acme: make.Customer, globex: make.Cu
         services.find_answered(acme.team, str(job.pk), "no uuid")
 
 
+def test_streamed_call_is_its_own_team_s_and_job_s(acme: make.Customer, globex: make.Customer):
+    job, other = under_way(acme), under_way(acme)
+    call = Call.objects.get(job=job)
+
+    found = services.find_streamed(acme.team, str(job.pk), str(call.pk))
+
+    assert (found.pk, found.wait_until) == (call.pk, call.wait_until)
+    # It is kept as long as its stream: without what was asked.
+    assert {"payload", "candidates", "job"}.isdisjoint({*found.__dict__, *found._state.fields_cache})
+    for team, job_id, call_id in (
+        (globex.team, job.pk, call.pk),
+        (acme.team, other.pk, call.pk),
+        (acme.team, job.pk, job.pk),
+        (acme.team, job.pk, "no uuid"),
+    ):
+        with pytest.raises(CallNotFound):
+            services.find_streamed(team, str(job_id), str(call_id))
+
+
 # --- The worker's places ------------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ def test_answer_is_openais_chat_completion(team_key, provider):
     body = answer.json()
     assert isinstance(body.pop("created"), int)
     assert body == {
-        "id": "chatcmpl-1",
+        "id": f"chatcmpl-{answer['x-call-id'].replace('-', '')}",
         "object": "chat.completion",
         "model": "chat-default",
         "choices": [
@@ -76,6 +76,7 @@ def test_provider_is_not_named(team_key, provider):
     answer = chat(team_key)
 
     assert b"secret-provider-model" not in answer.content
+    assert b"chatcmpl-1" not in answer.content
 
 
 def test_slash_at_the_end_is_tolerated(team_key, provider):

@@ -14,7 +14,8 @@ def test_prompt_is_asked_as_a_chat(team_key, provider, prompt):
 
     assert answer.status_code == 200
     body = answer.json()
-    assert (body["id"], body["object"], body["model"]) == ("cmpl-1", "text_completion", "chat-default")
+    assert body["id"] == f"cmpl-{answer['x-call-id'].replace('-', '')}"
+    assert (body["object"], body["model"]) == ("text_completion", "chat-default")
     assert body["choices"] == [
         {"text": "Answer 1", "index": index, "logprobs": None, "finish_reason": "stop"} for index in (0, 1)
     ]

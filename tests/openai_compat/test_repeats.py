@@ -5,7 +5,9 @@ from datetime import timedelta
 import pytest
 from django.db.models import F
 
-from apps.jobs import execution, services
+from apps.jobs import asking, execution, replies, services
+from apps.jobs.errors import ServerBusy
+from apps.jobs.gateway import failures
 from apps.jobs.models import Call, CallPayload, Job
 from tests.api.calling import Caller, opened_job
 from tests.openai_compat.asking import CHAT, MESSAGES, chat, refused, retried
@@ -202,6 +204,35 @@ def test_failed_call_stays_failed_under_its_key(team_key, provider):
 
     assert (refused(first, 503), first["x-should-retry"]) == (refused(again, 503), "false")
     assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize(("key", "is_final"), [("k-1", True), (None, False)])
+def test_stream_that_failed_before_its_first_piece_stays_failed_under_its_key_alone(
+    team_key, worker, monkeypatch, key, is_final
+):
+    class Failing:
+        def stream(self, request, *, timeout_s):
+            raise failures.unreachable()
+
+    monkeypatch.setattr(asking, "gateway_for", lambda _: Failing())
+    headers = {"Idempotency-Key": key} if key else {}
+
+    answers = [chat(team_key, headers, stream=True) for _ in range(2)]
+
+    assert [refused(answer, 503)["code"] for answer in answers] == ["provider_unavailable"] * 2
+    assert [answer.get("x-should-retry") == "false" for answer in answers] == [is_final] * 2
+    assert len({answer["x-call-id"] for answer in answers}) == Call.objects.count() == (1 if is_final else 2)
+
+
+def test_server_without_a_free_place_is_asked_again_also_under_a_key(team_key, worker, monkeypatch):
+    def full(self):
+        raise ServerBusy(retry_after_s=1)
+
+    monkeypatch.setattr(replies.Mailbox, "place", full)
+
+    answer = chat(team_key, {"Idempotency-Key": "k-1"}, stream=True)
+
+    assert (refused(answer, 503)["code"], answer.get("x-should-retry")) == ("server_busy", None)
 
 
 def test_unprintable_key_is_refused_by_name(team_key, provider):

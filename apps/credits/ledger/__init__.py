@@ -6,6 +6,7 @@ changed, and the guard, the change and the new balance must be one statement. Se
 """
 
 from apps.credits.ledger.accounts import ensure_system_accounts, insufficient, lock_wallet, open_wallet
+from apps.credits.ledger.balances import require_amount
 from apps.credits.ledger.charging import Charge, charge
 from apps.credits.ledger.corrections import adjust, reverse
 from apps.credits.ledger.grants import grant
@@ -24,5 +25,6 @@ __all__ = [
     "lock_wallet",
     "open_wallet",
     "release",
+    "require_amount",
     "reverse",
 ]

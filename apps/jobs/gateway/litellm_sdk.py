@@ -82,8 +82,8 @@ class LiteLLMSDK:
                     yield chunk
         finally:
             _close(parts)
-        if not reader.is_whole:
-            raise failures.broken_off()
+        if (chunk := reader.close()) is not None:
+            yield chunk
 
     def embed(self, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         """See `Gateway`."""

@@ -107,8 +107,8 @@ def _chunks(pieces: Iterator[bytes], reader: ChunkReader, deadline: Deadline) ->
         for piece in pieces:
             for data in events.feed(piece):
                 if data == _DONE:
-                    if not reader.is_whole:
-                        raise failures.broken_off()
+                    if (chunk := reader.close()) is not None:
+                        yield chunk
                     deadline.shorten(_END_WAIT_S)
                     with suppress(GatewayError):
                         for _ in pieces:

@@ -37,7 +37,9 @@ _MESSAGE_FIELDS = frozenset(
         "reasoning", "reasoning_content", "thinking_blocks",
     ]
 )  # fmt: skip
-_PROVIDERS_OWN = "provider_specific_fields"
+# A tool call's, of either type. Gemini takes a call back only with the signature in `extra_content`.
+_CALL_FIELDS = frozenset(["index", "id", "type", "function", "custom", "extra_content"])
+_CALLED_FIELDS = frozenset(["name", "arguments", "input"])
 # Above it a token count is nonsense, whatever was asked.
 _MAX_TOKENS = 1_000_000_000
 # Above it a reported cost of one call is nonsense.
@@ -95,6 +97,7 @@ class ChunkReader:
         self._has_cost = has_cost
         self._begun: set[int] = set()
         self._ended: set[int] = set()
+        self._is_cut = False
         self._calling: set[int] = set()
         self._has_spoken = False
 
@@ -115,6 +118,24 @@ class ChunkReader:
         if is_suspect and chunk is not None and not _can_be_kept(chunk.choices):
             raise failures.malformed()
         return chunk
+
+    def close(self) -> Chunk | None:
+        """At the provider's own word that the answer is over: the finish reasons that it owes, if any.
+
+        Of several choices LiteLLM sends that of the first to end alone (seen with 1.106.2). The others may have met
+        the same cap.  Raises: GatewayError when no choice has one.
+        """
+        if not self._ended:
+            raise failures.broken_off()
+        owed = sorted(self._begun - self._ended)
+        self._ended |= self._begun
+        otherwise = "length" if self._is_cut else "stop"
+        ends = [(index, "tool_calls" if index in self._calling else otherwise) for index in owed]
+        return (
+            Chunk([{"index": index, "delta": {}, "finish_reason": reason} for index, reason in ends])
+            if ends
+            else None
+        )
 
     def parse(self, event: Any) -> Chunk | None:
         """The same of an event that has been parsed."""
@@ -163,6 +184,7 @@ class ChunkReader:
         if choice.get("finish_reason") and index not in self._ended:
             reason = _finish_reason(choice["finish_reason"], is_calling=index in self._calling)
             self._ended.add(index)
+            self._is_cut |= reason == "length"
         if index not in self._begun:
             self._begun.add(index)
             delta = {"role": "assistant", "content": "", **delta}
@@ -281,16 +303,16 @@ def _message(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def _call(raw: dict[str, Any]) -> dict[str, Any]:
-    """A tool call, or a fragment of one, as it is passed on: without the provider's own fields, which LiteLLM puts
-    there and into the function, and without nulls, which its SDK fills fragments up with."""
-    kept = {name: value for name, value in raw.items() if value is not None and name != _PROVIDERS_OWN}
+    """A tool call, or a fragment of one, as it is passed on: without the provider's own fields, which LiteLLM lets
+    through and adds to, also in the function, and without nulls, which its SDK fills fragments up with."""
+    kept = {name: value for name, value in raw.items() if value is not None and name in _CALL_FIELDS}
     for kind, text in (("function", "arguments"), ("custom", "input")):
         called = kept.get(kind)
         if called is None:
             continue
         if not isinstance(called, dict) or not isinstance(called.get("name") or "", str):
             raise failures.malformed()
-        called = {n: value for n, value in called.items() if value is not None and n != _PROVIDERS_OWN}
+        called = {n: value for n, value in called.items() if value is not None and n in _CALLED_FIELDS}
         if not isinstance(called.get(text, ""), str):
             # Some send the object that its text should be.
             called[text] = _dumped(called[text])

@@ -11,8 +11,9 @@ from itertools import chain
 from typing import Any, Protocol
 
 from django.db import DatabaseError, InterfaceError
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 
+from apps.core import bodies
 from apps.core.db import patiently, release_connection
 from apps.jobs import dispatch, replies, services, waiting
 from apps.jobs.models import Call
@@ -106,8 +107,10 @@ class Body:
             self._place.close()
 
 
-def response(body: Body) -> StreamingHttpResponse:
-    """The answer that a body is sent in, with its job and call in the headers."""
+def response(request: HttpRequest, body: Body) -> StreamingHttpResponse:
+    """The answer that a body is sent in, with its job and call in the headers. What was asked is let go of."""
+    # Django keeps the request until the answer is closed: a long prompt would wait in memory for its answer's end.
+    bodies.forget(request)
     answer = StreamingHttpResponse(body, content_type="text/event-stream; charset=utf-8")
     answer["Cache-Control"] = "no-cache"
     # Said to nginx, which would gather it.
@@ -144,7 +147,7 @@ def opened(
             )
 
         try:
-            call = services.find_call(team, job_id, call_id)
+            call = services.find_streamed(team, job_id, call_id)
             reading = Reading(mailbox, submitted.call_id, is_new=submitted.is_new, find=find)
             publish = (lambda: dispatch.publish_new(submitted.call_id)) if submitted.is_new else None
             events = reading.events(publish=publish)

@@ -21,7 +21,7 @@ class ChunkWriter:
 
     def __init__(self, call: Call) -> None:
         self.head: dict[str, Any] = {
-            "id": f"chatcmpl-{call.pk.hex}",
+            "id": completion_id(call),
             "object": self.object,
             "created": int(call.created_at.timestamp()),
             # The name that was asked for: never the provider's.
@@ -39,6 +39,11 @@ class ChunkWriter:
     def error(self, message: str) -> bytes:
         """That the stream cannot go on."""
         raise NotImplementedError
+
+
+def completion_id(call: Call) -> str:
+    """An answer's id, the same streamed or whole: never the provider's, whose form tells whose it is."""
+    return f"chatcmpl-{call.pk.hex}"
 
 
 def usage(call: Call) -> dict[str, int]:
