@@ -159,7 +159,7 @@ class LlmCall(CallView):
                 idempotent=self.idempotent(request),
             )
             call = self.wait(submitted, wait_s)
-        data = present.answer(call) | {"escrow": escrow.as_wire(call.job) if submitted.has_ceiling else None}
+        data = present.answer(call) | {"escrow": escrow.of_call(call)}
         return with_ids(answer(data, is_replay=submitted.is_replay), call)
 
 
@@ -204,7 +204,7 @@ class OneCall(EitherView):
         team = principal.team if principal else operator_job(job_id).team
         call = services.find_call(team, job_id, call_id)
         if call.state == Call.State.SUCCEEDED:
-            return with_ids(Response(present.answer(call) | {"escrow": escrow.as_wire(call.job)}), call)
+            return with_ids(Response(present.answer(call) | {"escrow": escrow.of_call(call)}), call)
         body: dict[str, Any] = {"call_id": str(call.pk), "job_id": str(call.job_id), "status": call.state}
         if call.is_open:
             response = Response(body)

@@ -20,11 +20,7 @@ from apps.jobs.streaming.reading import End
 
 
 class Writer(ChunkWriter):
-    """OpenAI's chunks; an error is a text. `call` is loaded with its job."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__(call)
-        self.has_ceiling = call.job.max_micros is not None
+    """OpenAI's chunks; an error is a text."""
 
     def end(self, end: End) -> Iterator[bytes]:
         call = end.call
@@ -38,7 +34,7 @@ class Writer(ChunkWriter):
 
     def more(self, call: Call) -> dict[str, Any]:
         """What the last chunk says beside OpenAI's keys."""
-        return {"escrow": escrow.as_wire(call.job) if self.has_ceiling else None}
+        return {"escrow": escrow.of_call(call)}
 
     def error(self, message: str) -> bytes:
         return event({"error": message})

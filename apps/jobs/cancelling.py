@@ -44,9 +44,11 @@ def cancel_job(
         if job is None:
             raise JobNotFound
         if not job.is_closed:
+            # Job, calls, accounts: closing may release a hold.
+            unclaimed = _locked_unclaimed(job) if job.open_calls else []
             # Closed first, so that the end of its last call closes nothing itself.
             lifecycle.close_job(job, Job.Status.CANCELLED, closed_by=closed_by, error_message=reason)
-            unmade = _end_unclaimed(job) if job.open_calls else []
+            unmade = [call for call in unclaimed if lifecycle.end_call(job.pk, call.pk, _UNMADE, claim=0)]
             if unmade:
                 job = statements.LOCKED_TEAM_JOB.first(id=parsed, team=team.pk)
                 assert job is not None, "jobs are never deleted"
@@ -56,10 +58,10 @@ def cancel_job(
     return job, is_replay
 
 
-def _end_unclaimed(job: Job) -> list[Call]:
-    """End those calls of a locked job that no worker took. Those ended; a worker may take one just now."""
-    queued = Call.objects.filter(job=job, state=Call.State.QUEUED, claim=0).only("pk", "reply_to")
-    return [call for call in queued if lifecycle.end_call(job.pk, call.pk, _UNMADE, claim=0)]
+def _locked_unclaimed(job: Job) -> list[Call]:
+    """Those calls of a locked job that no worker took, under their locks: now none will."""
+    queued = Call.objects.filter(job=job, state=Call.State.QUEUED, claim=0)
+    return list(queued.select_for_update().order_by("pk").only("pk", "reply_to"))
 
 
 def _ask_to_stop(job: Job) -> None:

@@ -17,7 +17,7 @@ from apps.core.errors import InvalidField
 from apps.core.money import exact_credits, whole_credits
 from apps.jobs import lifecycle
 from apps.jobs.errors import JobCapReached, JobDeadlinePassed
-from apps.jobs.models import Job
+from apps.jobs.models import Call, Job
 from apps.virtual_keys.services import Principal
 
 BUDGET = "budget"
@@ -128,6 +128,11 @@ def as_wire(job: Job) -> dict[str, Any] | None:
         "on_cap": job.on_cap,
         "deadline": iso(job.deadline_at),
     }
+
+
+def of_call(call: Call) -> dict[str, Any] | None:
+    """What a call's answer says of its job's ceiling. A job that was not read with its call has none."""
+    return as_wire(call.job) if Call.job.is_cached(call) else None
 
 
 def instant(deadline: datetime | int | None) -> datetime | None:

@@ -279,6 +279,20 @@ def test_call_asks_no_more_of_the_database_for_a_ceiling(team_key):
     assert counts[0] == counts[1]
 
 
+def test_stream_asks_no_more_of_the_database_without_a_ceiling(team_key, monkeypatch):
+    provider = Streaming()
+    monkeypatch.setattr(asking, "gateway_for", lambda _: provider)
+    job_id = opened_job(team_key)
+    events_of(stream(team_key, job_id))
+
+    with CaptureQueriesContext(connection) as captured:
+        assert events_of(stream(team_key, job_id))[-1]["escrow"] is None
+
+    whole_jobs = [query for query in captured if 'SELECT "jobs_job"' in query["sql"] and "LIMIT 21" in query["sql"]]
+    # Read by an attribute that was not loaded.
+    assert whole_jobs == []
+
+
 # --- Changing -----------------------------------------------------------------------------------------------
 
 

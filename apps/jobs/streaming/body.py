@@ -141,9 +141,9 @@ def opened(
 
         def find() -> Call:
             until = time.monotonic() + waiting.DATABASE_PATIENCE_S
-            is_told_of_job = with_job or call.job.max_micros is not None
             return patiently(
-                lambda: services.find_answered(team, job_id, call_id, with_job=is_told_of_job), until=until
+                lambda: services.find_answered(team, job_id, call_id, with_job=with_job or submitted.has_ceiling),
+                until=until,
             )
 
         try:
