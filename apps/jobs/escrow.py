@@ -99,7 +99,8 @@ def used_micros(job: Job) -> int:
     if job.charge_state in (Job.ChargeState.CHARGED, Job.ChargeState.FREE):
         return job.charged_micros
     terms = lifecycle.terms_of(job)
-    return lifecycle.price_so_far(job, terms) if terms is not None and job.successful_calls else 0
+    price = lifecycle.price_so_far(job, terms) if terms is not None and job.successful_calls else 0
+    return price if job.max_micros is None else min(price, job.max_micros)
 
 
 def remaining_micros(job: Job) -> int | None:
