@@ -1,5 +1,6 @@
 """A job's budget over HTTP: what may be asked for, what every answer says of it, cancelling."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from apps.core import clock
 from apps.core.clock import iso
 from apps.core.models import Event
-from apps.jobs import asking
+from apps.jobs import asking, dispatch
 from apps.jobs.gateway.interface import Usage
 from apps.jobs.models import Call, Job
+from apps.jobs.streaming import marks
 from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
 from tests import make
@@ -393,3 +395,38 @@ def test_foreign_job_is_not_cancelled(tokens, stranger):
 
     assert stranger.post(f"/api/jobs/{job_id}/cancel").status_code == 404
     assert job_of(tokens, job_id)["status"] == "pending"
+
+
+@pytest.mark.parametrize("path", ["llm-call", "llm-call-stream"])
+def test_caller_whose_job_is_cancelled_meanwhile_is_told_at_once_and_not_to_ask_again(tokens, monkeypatch, path: str):
+    job_id = opened_job(tokens)
+
+    def cancelled_before_a_worker_takes_it(_: Any) -> int:
+        tokens.post(f"/api/jobs/{job_id}/cancel")
+        return 0
+
+    monkeypatch.setattr(dispatch, "publish", cancelled_before_a_worker_takes_it)
+
+    answer = tokens.post(f"/api/jobs/{job_id}/{path}", {"messages": MESSAGES, "max_tokens": 60})
+
+    assert (answer.status_code, answer.json()["detail"]) == (400, "LLM call failed: its job was cancelled")
+    assert Call.objects.get().state == "cancelled"
+
+
+def test_stream_of_a_cancelled_job_is_broken_off(tokens, monkeypatch):
+    provider = Streaming()
+    monkeypatch.setattr(asking, "gateway_for", lambda _: provider)
+    job_id = opened_job(tokens, max_credits=50)
+
+    def cancel() -> None:
+        tokens.post(f"/api/jobs/{job_id}/cancel")
+        marks.save()
+
+    provider.script = [piece("Some words"), cancel, piece("more"), piece("never sent"), piece(finish="stop")]
+
+    events = events_of(stream(tokens, job_id, max_tokens=100))
+
+    assert "never sent" not in json.dumps(events)
+    assert provider.is_closed
+    job = Job.objects.get()
+    assert (job.status, job.open_calls, job.held_micros, job.charged_micros) == ("cancelled", 0, 0, 0)
