@@ -87,6 +87,11 @@ PAYLOAD_RETENTION_H = env.float("PAYLOAD_RETENTION_H", default=24.0)
 ATTACH_WINDOW_S = env.float("ATTACH_WINDOW_S", default=600.0)
 EMBEDDED_WORKER_THREADS = env.int("EMBEDDED_WORKER_THREADS", default=32)
 
+# Whether the name in a credential's api_base may stand for an address of our own network.
+PROVIDERS_MAY_BE_INTERNAL = env.bool("PROVIDERS_MAY_BE_INTERNAL", default=False)
+# Whether messages may name media by http(s) URLs, which providers (or LiteLLM) fetch: allow or refuse.
+MEDIA_URLS = env.str("MEDIA_URLS", default="allow")
+
 # How many proxies of ours stand in front, each adding the peer it saw to X-Forwarded-For. 0: the header is anybody's
 # word and is not read.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)

@@ -22,6 +22,7 @@ DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=2000)]
 Provider = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ProviderModel = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Route = Literal["litellm", "litellm_sdk", "openai", "demo"]
 Tokens = Annotated[int, Field(ge=1, le=2_147_483_647)]
 # What may be emptied by null; for the others null is as good as nothing.
 CLEARABLE = ("pricing_input", "pricing_output", *aliases.LIMITS, *aliases.ABILITIES)
@@ -51,7 +52,7 @@ class AliasInput(Input):
     description: Description | None = None
     pricing_input: Price | None = None
     pricing_output: Price | None = None
-    route: Literal["litellm", "openai", "demo"] | None = None
+    route: Route | None = None
     is_open: bool | None = None
     is_default: bool | None = None
     context_window_tokens: Tokens | None = None

@@ -78,6 +78,8 @@ def model_group(found: ModelGroup) -> dict[str, Any]:
                 "model_group_id": str(found.pk),
                 "model_name": member.model_name,
                 "is_alias": member.alias is not None,
+                "route": (member.alias or member).route,
+                "provider": (member.alias or member).provider or None,
                 "priority": member.priority,
                 "is_active": member.is_active,
                 "created_at": iso(member.created_at),

@@ -12,7 +12,7 @@ from django.http import HttpRequest
 
 from apps.catalog import admin_credentials as admin_credentials  # registers the page
 from apps.catalog import admin_groups as admin_groups  # registers the groups' pages
-from apps.catalog import aliases, services
+from apps.catalog import aliases, routes, services
 from apps.catalog.model_groups import adopt
 from apps.catalog.models import (
     ModelAlias,
@@ -21,8 +21,9 @@ from apps.catalog.models import (
     TeamDefaultModel,
     TeamModelGroup,
 )
-from apps.core.admin_base import AuditedAdmin, PlainAdmin, actor_of
+from apps.core.admin_base import AuditedAdmin, PlainAdmin, actor_of, show_refusal
 from apps.core.admin_columns import exact_usd, text_column, usd_column
+from apps.core.errors import InvalidField
 from apps.core.money import NANOUSD
 
 
@@ -93,12 +94,22 @@ class AliasForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.add_error("makes_default", "The platform's default must be active.")
             if self.instance.is_default and not given.get("is_open"):
                 self.add_error("is_open", "The platform's default is open to every team.")
+        self._require_answerable(given)
         if not self.errors:
             self.instance.input_nanousd_per_mtok = _as_nanousd(prices[0])
             self.instance.output_nanousd_per_mtok = _as_nanousd(prices[1])
             if not given.get("makes_default"):
                 self.instance.is_default = False
         return given
+
+    def _require_answerable(self, given: dict[str, Any]) -> None:
+        try:
+            if "route" in self.changed_data and "route" in given:
+                routes.require_route(given["route"])
+            if {"route", "provider"} & {*self.changed_data} and "route" in given:
+                routes.require_provider(given["route"], given.get("provider", ""))
+        except InvalidField as error:
+            show_refusal(self, error)
 
 
 @admin.register(ModelAlias)

@@ -212,6 +212,11 @@ class ModelGroupMember(models.Model):
         default=ModelAlias.Route.LITELLM,
         help_text="of a provider model; an alias has its own",
     )
+    provider = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="of a provider model: whose key the route openai takes; empty: what provider/model says",
+    )
     provider_model = models.CharField(
         max_length=255, blank=True, help_text="a model's name on the route, when it is no alias"
     )

@@ -20,6 +20,7 @@ from apps.catalog.models import (
     TeamDefaultModel,
     TeamModelGroup,
 )
+from apps.catalog.routes import model_of
 from apps.core.prepared import Select, param
 from apps.core.short_cache import ShortCache
 from apps.teams.models import Team
@@ -260,8 +261,11 @@ def _of_member(member: ModelGroupMember, asked: str, fallbacks: tuple[ResolvedMo
         asked=asked,
         alias=member.provider_model,
         route=member.route,
-        provider="",
-        provider_model=member.provider_model,
+        provider=member.provider,
+        # Other routes go through LiteLLM, which tells providers apart by that very prefix.
+        provider_model=model_of(member.provider, member.provider_model)
+        if member.route == ModelAlias.Route.OPENAI
+        else member.provider_model,
         input_nanousd_per_mtok=None,
         output_nanousd_per_mtok=None,
         max_output_tokens=None,

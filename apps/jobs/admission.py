@@ -17,7 +17,7 @@ from apps.core import clock, json_bytes
 from apps.core.errors import InvalidField
 from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
-from apps.jobs import bounds, candidates, escrow, lifecycle, statements, validity
+from apps.jobs import bounds, candidates, escrow, lifecycle, media, statements, validity
 from apps.jobs.errors import JobClosed, TooManyCalls
 from apps.jobs.models import Call, CallPayload, Job
 from apps.teams.models import Team
@@ -81,6 +81,7 @@ def model_for(team: Team, principal: Principal, request: CallRequest) -> Resolve
     Raises: ModelNotAllowed, NoModelAvailable, ModelGroupUnavailable, InvalidField for what none of them can do.
     """
     validity.require_usable(request.body)
+    media.require_fetchable(request.body)
     if request.validates and not validity.is_json_wanted(request.body.get("response_format")):
         raise InvalidField("validate", "validate needs a response_format of type json_schema or json_object.")
     if request.validates and request.is_streamed:

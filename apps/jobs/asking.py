@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, transaction
 from django.db.models.functions import Now
 
-from apps.core.db import release_connection
+from apps.core.db import patiently, release_connection
 from apps.jobs import bounds, candidates, leases, lifecycle, metering, targets, validity
 from apps.jobs.candidates import Candidate
 from apps.jobs.gateway import failures, schemas
@@ -50,6 +50,7 @@ def ask(claimed: Claimed) -> Outcome:
     Each is a try of its own. Nothing is asked again of which the caller has had a part.
     """
     call, started = claimed.call, time.monotonic()
+    until = started + claimed.seconds_left - 1
     left = candidates.of_call(call)
     asks_again = settings.VALIDATION_RETRIES if call.validates else 0
     current = left.pop(0)
@@ -60,25 +61,25 @@ def ask(claimed: Claimed) -> Outcome:
         try:
             outcome = _try(claimed, current)
         except GatewayError as error:
-            candidates.note(current, has_failed=error.is_retryable)
+            candidates.note(call, current, has_failed=error.is_retryable)
             following = next((each for each in left if candidates.may_follow(error, current, each)), None)
             outcome = failed(call, error, started)
-            if following is None or time.monotonic() - started > claimed.seconds_left - 1:
+            if following is None or time.monotonic() > until:
                 return outcome
             log.info(
                 "call %s: %s failed (%s), trying %s", call.pk, current.model_used, error.code, following.model_used
             )
             left = left[left.index(following) + 1 :]
-            if not _turn_to(claimed, following, outcome):
+            if not _turn_to(claimed, following, outcome, until=until):
                 return outcome
             current = following
         else:
-            candidates.note(current, has_failed=False)
+            candidates.note(call, current, has_failed=False)
             unfit = _unfit(call, outcome) if call.validates else None
             if unfit is None:
                 return outcome
-            is_over = time.monotonic() - started > claimed.seconds_left - 1
-            if asks_again == 0 or is_over or not _turn_to(claimed, current, unfit):
+            is_over = time.monotonic() > until
+            if asks_again == 0 or is_over or not _turn_to(claimed, current, unfit, until=until):
                 return unfit
             asks_again -= 1
 
@@ -147,9 +148,33 @@ _MODEL_COLUMNS = (
 )
 
 
-def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome) -> bool:
+def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome, *, until: float) -> bool:
     """End the try that failed and begin one of another model. False when the call is another claim's by now, or the
-    database is away: then the failure stands."""
+    database stays away until that instant of the monotonic clock: then the failure stands."""
+    call = claimed.call
+    attempt = Attempt(
+        call=call,
+        claim=call.claim,
+        route=model.route,
+        provider_model=model.provider_model,
+        worker=leases.worker_name(),
+    )
+    try:
+        if not patiently(lambda: _turned(claimed, attempt, model, failed), until=until):
+            return False
+    except (DatabaseError, InterfaceError) as error:
+        log.warning("call %s: no other model is tried, the database is away: %s", call.pk, type(error).__name__)
+        return False
+    finally:
+        release_connection()
+    claimed.attempt_id = attempt.pk
+    _set_model(call, model)
+    return True
+
+
+def _turned(claimed: Claimed, attempt: Attempt, model: Candidate, failed: Outcome) -> bool:
+    """One transaction, which may be repeated after a commit whose reply was lost: the try that failed ends once, and
+    what it cost is counted then alone."""
     call = claimed.call
     try:
         with transaction.atomic():
@@ -158,9 +183,7 @@ def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome) -> bool:
             ours = Call.objects.filter(pk=call.pk, claim=call.claim, state=Call.State.RUNNING)
             if not ours.update(**{name: getattr(model, name) for name in _MODEL_COLUMNS}):
                 return False
-            if failed.lost_cost_nanousd:
-                lifecycle.add_lost_cost(call.job_id, failed.lost_cost_nanousd)
-            Attempt.objects.filter(call=call, claim=call.claim, state=Attempt.State.RUNNING).update(
+            ended = Attempt.objects.filter(pk=claimed.attempt_id, state=Attempt.State.RUNNING).update(
                 state=Attempt.State.FAILED,
                 ended_at=Now(),
                 cost_nanousd=failed.lost_cost_nanousd,
@@ -168,21 +191,15 @@ def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome) -> bool:
                 latency_ms=failed.latency_ms,
                 error_code=failed.error_code,
             )
-            attempt = Attempt(
-                call=call,
-                claim=call.claim,
-                route=model.route,
-                provider_model=model.provider_model,
-                worker=leases.worker_name(),
-            )
+            if not ended:
+                return Attempt.objects.filter(pk=attempt.pk).exists()
+            if failed.lost_cost_nanousd:
+                lifecycle.add_lost_cost(call.job_id, failed.lost_cost_nanousd)
             attempt.save(force_insert=True)
-    except (DatabaseError, InterfaceError) as error:
-        log.warning("call %s: no other model is tried, the database is away: %s", call.pk, type(error).__name__)
+    except (DataError, IntegrityError) as error:
+        # Never to be stored, however often it is tried.
+        log.error("call %s: no other model is tried: %s", call.pk, type(error).__name__)
         return False
-    finally:
-        release_connection()
-    claimed.attempt_id = attempt.pk
-    _set_model(call, model)
     return True
 
 

@@ -1,6 +1,8 @@
 """The models that may answer a call, in the order in which they are tried, frozen on the call at its admission.
 
-A failing model is passed over for a while by this process, as long as another one is left.
+A failing model is passed over for a while by this process, as long as another one is left. On the route `openai` that
+is each organization's own affair: its credential, and so its rate limit and its address, are others than its
+neighbour's, or may be at any moment.
 """
 
 import threading
@@ -8,6 +10,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from apps.catalog.models import ModelAlias
 from apps.catalog.services import ResolvedModel
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.models import Call
@@ -53,7 +56,7 @@ def of_call(call: Call) -> list[Candidate]:
             )
         ]
     found = [Candidate(**each) for each in call.candidates]
-    return sorted(found, key=_rests.is_resting)
+    return sorted(found, key=lambda candidate: _rests.is_resting(_name(call, candidate)))
 
 
 def may_follow(error: GatewayError, failed: Candidate, following: Candidate) -> bool:
@@ -64,9 +67,9 @@ def may_follow(error: GatewayError, failed: Candidate, following: Candidate) -> 
     return error.is_retryable or error.code == "provider_configuration"
 
 
-def note(candidate: Candidate, *, has_failed: bool) -> None:
-    """Remember how a try went."""
-    _rests.note(candidate, has_failed=has_failed)
+def note(call: Call, candidate: Candidate, *, has_failed: bool) -> None:
+    """Remember how a try of the call went."""
+    _rests.note(_name(call, candidate), has_failed=has_failed)
 
 
 def forget() -> None:
@@ -74,19 +77,22 @@ def forget() -> None:
     _rests.forget()
 
 
+# Route, provider, provider model, and the organization whose credential may be its own (else 0).
+_Name = tuple[str, str, str, int]
+
+
 class _Rests:
     """Failures in a row of each model, in this process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._failures: dict[tuple[str, str], int] = {}
-        self._until: dict[tuple[str, str], float] = {}
+        self._failures: dict[_Name, int] = {}
+        self._until: dict[_Name, float] = {}
 
-    def is_resting(self, candidate: Candidate) -> bool:
-        return time.monotonic() < self._until.get(_name(candidate), 0.0)
+    def is_resting(self, name: _Name) -> bool:
+        return time.monotonic() < self._until.get(name, 0.0)
 
-    def note(self, candidate: Candidate, *, has_failed: bool) -> None:
-        name = _name(candidate)
+    def note(self, name: _Name, *, has_failed: bool) -> None:
         if not has_failed and name not in self._failures:
             return
         with self._lock:
@@ -108,8 +114,10 @@ class _Rests:
 _rests = _Rests()
 
 
-def _name(candidate: Candidate) -> tuple[str, str]:
-    return candidate.route, candidate.provider_model
+def _name(call: Call, candidate: Candidate) -> _Name:
+    if candidate.route != ModelAlias.Route.OPENAI:
+        return candidate.route, "", candidate.provider_model, 0
+    return candidate.route, candidate.provider, candidate.provider_model, call.organization_id
 
 
 def _candidate(model: ResolvedModel) -> Candidate:

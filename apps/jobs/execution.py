@@ -181,7 +181,12 @@ def _end_many(ends: Sequence[lifecycle.End]) -> list[bool | None]:
     return ended
 
 
-_ends: Combiner[lifecycle.End, bool | None] = Combiner(_end_many, most=64)
+def _weight(end: lifecycle.End) -> int:
+    text = end.outcome.response
+    return len(text) if text.isascii() else len(text.encode())
+
+
+_ends: Combiner[lifecycle.End, bool | None] = Combiner(_end_many, most=64, weigh=_weight)
 
 
 def _settle(call: Call, outcome: Outcome, *, until: float) -> None:

@@ -108,7 +108,14 @@ def _has_written_nothing(error: BaseException) -> bool:
     return not is_of_database or isinstance(error, DataError | IntegrityError)
 
 
-_admissions: Combiner[_Wish, Submitted | None] = Combiner(_admit_many, most=32, may_redo=_has_written_nothing)
+def _weight(wish: _Wish) -> int:
+    """Bytes of its request at least: each is a token of the bound, those of a prediction are of its output."""
+    return wish.bound.input_tokens + wish.bound.output_tokens
+
+
+_admissions: Combiner[_Wish, Submitted | None] = Combiner(
+    _admit_many, most=32, may_redo=_has_written_nothing, weigh=_weight
+)
 
 
 def _terms_of_plain_call(job: Job, wish: _Wish) -> pricing.Terms | None:

@@ -143,6 +143,9 @@ def submit_one_call_job(
             slot = idempotency.claim(idempotent) if idempotent else None
             if slot is not None and slot.is_replay:
                 return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
+            # First of all: from here on a client's own retry waits for what becomes of this.
+            fresh = statements.team_now_admitting(principal.team.pk, request.fingerprint)
+            assert fresh is not None, "teams are never deleted"
             twin = None
             if slot is None:
                 twin = statements.UNANSWERED_CALL.first(
@@ -151,8 +154,6 @@ def submit_one_call_job(
             if twin is not None and _attached(twin.pk, wait_s=wait_s, reply_to=reply_to):
                 return Submitted(twin.job_id, twin.pk, is_new=False)
             job = _insert_job(principal, new)
-            fresh = statements.TEAM_NOW.first(id=principal.team.pk)
-            assert fresh is not None, "teams are never deleted"
             job.team = fresh
             call = admission.admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=True)
             if slot is not None:

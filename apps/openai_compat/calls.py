@@ -67,6 +67,7 @@ class CallView(KeyView):
         job_type: str,
         user: str = "",
         kind: Call.Kind = Call.Kind.CHAT,
+        validates: bool = False,
     ) -> HttpResponseBase:
         """The call's answer by `present`, once there is one, or its stream. Its failure is answered here too.
 
@@ -90,12 +91,19 @@ class CallView(KeyView):
             call_metadata=place.metadata if place.job_id else None,
             kind=kind,
             is_streamed=streams,
+            validates=validates,
         )
 
         def submit(reply_to: str) -> services.Submitted:
             submitted = None
             if idempotent is None and _is_retry(request):
-                submitted = retries.attach(self.principal.team, wanted.fingerprint, wait_s=wait_s, reply_to=reply_to)
+                submitted = retries.attach(
+                    self.principal.team,
+                    wanted.fingerprint,
+                    job_id=place.job_id,
+                    wait_s=wait_s,
+                    reply_to=reply_to,
+                )
             return submitted or self._submit(wanted, place, user, wait_s, idempotent, reply_to=reply_to)
 
         if streams and isinstance(parameters, Parameters):

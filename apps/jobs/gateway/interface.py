@@ -24,10 +24,14 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a route without an address of its own sends a request, and with which secret. Never in a log."""
+    """Where a request is sent, and with which secret. Never in a log.
+
+    `is_ours`: its host is of our own configuration, and may be anywhere. Of others the address is judged.
+    """
 
     base_url: str
     api_key: str = field(repr=False)
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
