@@ -148,6 +148,19 @@ def test_call_beyond_the_ceiling_is_402_for_openai_s_clients(tokens):
     assert answer["x-should-retry"] == "false"
 
 
+def test_stream_under_v1_says_what_is_left_in_its_last_chunk(tokens, monkeypatch):
+    provider = Streaming()
+    monkeypatch.setattr(asking, "gateway_for", lambda _: provider)
+    said = []
+    for budget in ({"max_credits": 50}, {}):
+        body = {"messages": MESSAGES, "max_tokens": 60, "stream": True}
+        answer = tokens.post("/v1/chat/completions", body, **{"X-Job-Id": opened_job(tokens, **budget)})
+        said.append(events_of(answer)[-1]["saasllm"].get("escrow_remaining"))
+
+    # Of 15 tokens, at the minimum of a credit.
+    assert said == ["49", None]
+
+
 def test_answer_under_v1_without_a_ceiling_says_nothing_of_one(tokens):
     answer = tokens.post("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 60})
 
