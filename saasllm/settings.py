@@ -4,6 +4,7 @@ Each is documented in docs/settings.md (a test holds the two together). Defaults
 `manage.py check --deploy` refuses the ones that must not reach production.
 """
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,35 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # --- Credits -----------------------------------------------------------------------------------------------
 
 DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
+# How far below zero an operator may let a team's wallet be spent, in credits.
+CREDIT_LINE_MAX_CREDITS = env.int("CREDIT_LINE_MAX_CREDITS", default=10_000)
+# How long credits stay that are refunded after the lot that paid has expired.
+REFUND_GRACE_DAYS = env.int("REFUND_GRACE_DAYS", default=30)
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
+
+
+def _nanousd(name: str, usd: str) -> int:
+    """Dollars as exact nano-dollars. Raises: ImproperlyConfigured."""
+    try:
+        nanousd = Decimal(usd) * 10**9
+        if 0 <= nanousd < 10**15 and nanousd == int(nanousd):
+            return int(nanousd)
+    except (InvalidOperation, ValueError, OverflowError):
+        pass
+    raise ImproperlyConfigured(f"{name} must be dollars per million tokens, from 0 to below 1000000, with 9 decimals")
+
+
+# Models without a price: "refuse" them to jobs metered in USD, or charge an "estimate".
+UNPRICED_MODELS = env.str("UNPRICED_MODELS", default="refuse")
+if UNPRICED_MODELS not in ("refuse", "estimate"):
+    raise ImproperlyConfigured('UNPRICED_MODELS must be "refuse" or "estimate"')
+UNPRICED_INPUT_NANOUSD_PER_MTOK = _nanousd(
+    "UNPRICED_INPUT_USD_PER_MTOK", env.str("UNPRICED_INPUT_USD_PER_MTOK", default="1.00")
+)
+UNPRICED_OUTPUT_NANOUSD_PER_MTOK = _nanousd(
+    "UNPRICED_OUTPUT_USD_PER_MTOK", env.str("UNPRICED_OUTPUT_USD_PER_MTOK", default="2.00")
+)
 
 # --- Django ------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ COLUMNS = {
 }
 
 
-def _nanousd(value: Decimal) -> Decimal:
+def in_nanousd(value: Decimal) -> Decimal:
+    """Dollars that are whole nano-dollars and fit. Raises: ValueError."""
     if not 0 <= value < 1_000_000:
         raise ValueError("Dollars per million tokens must be from 0 to below 1000000")
     if value * NANOUSD % 1:
@@ -42,7 +43,7 @@ def _nanousd(value: Decimal) -> Decimal:
     return value
 
 
-Price = Annotated[Decimal, BeforeValidator(exact_number), AfterValidator(_nanousd)]
+Price = Annotated[Decimal, BeforeValidator(exact_number), AfterValidator(in_nanousd)]
 
 
 class AliasInput(Input):

@@ -1,6 +1,6 @@
 """Model aliases with their prices and limits, and what teams may use. Prices are typed in dollars per million tokens
 and kept as exact integers of a billionth. Groups are in `admin_groups`, providers' keys in
-`admin_credentials`."""
+`admin_credentials`, dated prices in `admin_prices`."""
 
 from decimal import Decimal
 from typing import Any
@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from apps.catalog import admin_credentials as admin_credentials  # registers the page
 from apps.catalog import admin_groups as admin_groups  # registers the groups' pages
+from apps.catalog import admin_prices as admin_prices  # registers the prices' page
 from apps.catalog import aliases, routes, services
 from apps.catalog.model_groups import adopt
 from apps.catalog.models import (
@@ -137,7 +138,13 @@ class ModelAliasAdmin(AuditedAdmin):
         (None, {"fields": ("name", "display_name", "description", "status")}),
         ("What answers", {"fields": ("route", "provider", "provider_model")}),
         ("Who may use it", {"fields": ("is_open", "makes_default")}),
-        ("Provider's prices", {"fields": ("input_usd_per_mtok", "output_usd_per_mtok")}),
+        (
+            "Prices of its own",
+            {
+                "fields": ("input_usd_per_mtok", "output_usd_per_mtok"),
+                "description": "They go before what the backend reports and before the dated prices of its model.",
+            },
+        ),
         ("Limits", {"fields": aliases.LIMITS}),
         ("Abilities", {"fields": aliases.ABILITIES, "description": "Unknown leaves it to the provider to refuse."}),
         ("Dates", {"fields": ("created_at", "updated_at")}),

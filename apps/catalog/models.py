@@ -9,6 +9,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.catalog.names import MAX_LENGTH, validate_name
+from apps.catalog.price_models import Price as Price
 from apps.core.ids import new_id
 from apps.organizations.models import Organization
 from apps.teams.models import Team

@@ -49,6 +49,15 @@ class Account(models.Model):
     allocated_micros = models.BigIntegerField(default=0, help_text="granted less expired, reclaimed and reversed")
     used_micros = models.BigIntegerField(default=0, help_text="charged less refunded")
     seq = models.BigIntegerField(default=0, help_text="entries so far; each side of an entry has its number")
+    # Both are guards of a hold's one statement: while either tells of more to be decided, it is made the longer way.
+    next_expiry_at = models.DateTimeField(
+        null=True, blank=True, help_text="no lot with something left expires before this"
+    )
+    has_restricted = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="of a general wallet: its team has wallets restricted to job types beside it",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -77,6 +86,13 @@ class Account(models.Model):
                 condition=Q(posted_micros=F("allocated_micros") - F("used_micros")),
                 name="account_posted_explained",
             ),
+            models.CheckConstraint(
+                condition=Q(restriction="") | Q(kind="wallet", credit_line_micros=0, has_restricted=False),
+                name="account_restriction",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["next_expiry_at"], condition=Q(next_expiry_at__isnull=False), name="account_expiry")
         ]
 
     def __str__(self) -> str:

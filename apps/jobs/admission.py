@@ -150,6 +150,8 @@ def entered(
         provider_model=model.provider_model,
         input_nanousd_per_mtok=model.input_nanousd_per_mtok,
         output_nanousd_per_mtok=model.output_nanousd_per_mtok,
+        price_id=model.price_id,
+        price_source=model.price_source,
         candidates=candidates.frozen(model, only_priced=terms.mode == pricing.Mode.METERED_USD),
         # A flat job's caller may leave the length to the model; a metered one's hold rests on the cap.
         max_output_tokens=bound.output_cap if terms.is_metered else None,
@@ -170,10 +172,10 @@ def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: b
     if not terms.is_metered:
         escrow.require_room(job, lambda _: terms.price_micros)
         if job.held_micros == 0 and terms.price_micros > 0:
-            held = ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros)
+            held = ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros, job_type=job.job_type)
             if held.amount_micros < terms.price_micros:
                 # Of a reservation that was given back.
-                ledger.extend(job.team, job=str(job.pk), to_micros=terms.price_micros)
+                ledger.extend(job.team, job=str(job.pk), to_micros=terms.price_micros, job_type=job.job_type)
             job.held_micros = terms.price_micros
         return
     if terms.mode == pricing.Mode.METERED_USD and not model.has_prices:
@@ -190,7 +192,7 @@ def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: b
     escrow.require_room(job, needed_of)
     needed = needed_of(job)
     if needed > job.held_micros:
-        ledger.extend(job.team, job=str(job.pk), to_micros=needed)
+        ledger.extend(job.team, job=str(job.pk), to_micros=needed, job_type=job.job_type)
         job.held_micros = needed
 
 

@@ -95,6 +95,7 @@ def _unfit(call: Call, outcome: Outcome) -> Outcome | None:
         latency_ms=outcome.latency_ms,
         lost_cost_nanousd=outcome.cost_nanousd,
         is_estimated=outcome.is_estimated,
+        usage_mismatch=outcome.usage_mismatch,
         raw_usage=outcome.raw_usage,
         error_code="answer_unfit",
         error_status=500,
@@ -145,6 +146,8 @@ _MODEL_COLUMNS = (
     "provider_model",
     "input_nanousd_per_mtok",
     "output_nanousd_per_mtok",
+    "price_id",
+    "price_source",
 )
 
 
@@ -188,6 +191,7 @@ def _turned(claimed: Claimed, attempt: Attempt, model: Candidate, failed: Outcom
                 ended_at=Now(),
                 cost_nanousd=failed.lost_cost_nanousd,
                 is_estimated=failed.is_estimated,
+                usage_mismatch=failed.usage_mismatch,
                 latency_ms=failed.latency_ms,
                 error_code=failed.error_code,
             )
@@ -346,7 +350,9 @@ def _cut(call: Call, assembly: Assembly, started: float) -> Outcome:
     if not served.is_estimated:
         return served
     prompt, output, cost = metering.delivered_usage(call, call.payload.request, assembly.delivered_bytes)
-    return replace(served, prompt_tokens=prompt, completion_tokens=output, cost_nanousd=cost)
+    return replace(
+        served, prompt_tokens=prompt, completion_tokens=output, cost_nanousd=cost, price_source=call.price_source
+    )
 
 
 def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:
@@ -356,17 +362,16 @@ def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:
 
 
 def _succeeded(call: Call, completion: Completion, answer: str, *, answer_bytes: int, latency_ms: int) -> Outcome:
-    prompt, output, is_estimated = metering.usage_of(call, completion, answer_bytes=answer_bytes)
-    cost = metering.cost_nanousd(call, prompt, output)
-    if call.input_nanousd_per_mtok is None and completion.cost_nanousd is not None:
-        # A price of our own wins; what the backend reports is used where there is none.
-        cost = completion.cost_nanousd
+    metered = metering.of_answer(call, completion, answer_bytes=answer_bytes)
     return Outcome(
         Call.State.SUCCEEDED,
-        prompt_tokens=prompt,
-        completion_tokens=output,
-        cost_nanousd=cost,
-        is_estimated=is_estimated,
+        prompt_tokens=metered.prompt_tokens,
+        completion_tokens=metered.completion_tokens,
+        usage_classes=metered.classes,
+        cost_nanousd=metered.cost_nanousd,
+        price_source=metered.price_source,
+        is_estimated=metered.is_estimated,
+        usage_mismatch=metered.has_mismatch,
         raw_usage=completion.raw_usage,
         latency_ms=latency_ms,
         resolved_model=completion.resolved_model,

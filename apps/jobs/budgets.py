@@ -104,7 +104,7 @@ def _fit_hold(job: Job, before: int | None, *, was_reserved: bool) -> None:
     elif was_reserved or (ceiling is not None and held > ceiling):
         held = needed
     if held != job.held_micros:
-        ledger.extend(job.team, job=str(job.pk), to_micros=held)
+        ledger.extend(job.team, job=str(job.pk), to_micros=held, job_type=job.job_type)
         job.held_micros = held
 
 

@@ -7,10 +7,12 @@ neighbour's, or may be at any moment.
 
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from apps.catalog.models import ModelAlias
+from apps.catalog.price_models import PriceSource
 from apps.catalog.services import ResolvedModel
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.models import Call
@@ -32,6 +34,8 @@ class Candidate:
     output_nanousd_per_mtok: int | None
     context_window_tokens: int | None = None
     timeout_s: int | None = None
+    price_id: UUID | None = None
+    price_source: str = PriceSource.NONE
 
 
 def frozen(model: ResolvedModel, *, only_priced: bool) -> list[dict[str, Any]] | None:
@@ -39,7 +43,7 @@ def frozen(model: ResolvedModel, *, only_priced: bool) -> list[dict[str, Any]] |
     found = [_candidate(each) for each in model.candidates if each.has_prices or not only_priced]
     if len(found) == 1 and found[0].timeout_s is None:
         return None
-    return [asdict(each) for each in found]
+    return [{**asdict(each), "price_id": each.price_id and str(each.price_id)} for each in found]
 
 
 def of_call(call: Call) -> list[Candidate]:
@@ -53,10 +57,17 @@ def of_call(call: Call) -> list[Candidate]:
                 call.provider_model,
                 call.input_nanousd_per_mtok,
                 call.output_nanousd_per_mtok,
+                price_id=call.price_id,
+                price_source=call.price_source,
             )
         ]
-    found = [Candidate(**each) for each in call.candidates]
+    found = [_thawed(each) for each in call.candidates]
     return sorted(found, key=lambda candidate: _rests.is_resting(_name(call, candidate)))
+
+
+def _thawed(kept: dict[str, Any]) -> Candidate:
+    candidate = Candidate(**kept)
+    return replace(candidate, price_id=UUID(kept["price_id"])) if kept.get("price_id") else candidate
 
 
 def may_follow(error: GatewayError, failed: Candidate, following: Candidate) -> bool:
@@ -130,4 +141,6 @@ def _candidate(model: ResolvedModel) -> Candidate:
         output_nanousd_per_mtok=model.output_nanousd_per_mtok,
         context_window_tokens=model.context_window_tokens,
         timeout_s=model.timeout_s,
+        price_id=model.price_id,
+        price_source=model.price_source,
     )

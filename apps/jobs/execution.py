@@ -69,6 +69,7 @@ def run_call(call_id: str) -> bool:
 def _make(claimed: Claimed) -> None:
     call = claimed.call
     with leases.kept(call.pk):
+        metering.prepare(call)
         release_connection()
         started = time.monotonic()
         try:
@@ -166,6 +167,7 @@ def _unsettled(outcome: Outcome) -> Outcome:
         Call.State.FAILED,
         lost_cost_nanousd=outcome.cost_nanousd,
         is_estimated=outcome.is_estimated,
+        usage_mismatch=outcome.usage_mismatch,
         latency_ms=outcome.latency_ms,
         error_code="provider_malformed",
         error_status=500,

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from apps.catalog.price_models import PriceSource
 from apps.core import clock
 from apps.credits import ledger, pricing
 from apps.credits.pricing import Terms
@@ -28,15 +29,19 @@ ChargeState = Job.ChargeState
 class Outcome:
     """How a call ended. Tokens and cost are those of the served attempt, or 0.
 
+    `price_source` is what the cost rests on, empty for what was frozen on the call.
     `is_delivered`: it did not succeed, but its caller was given a part of a stream, which is paid like an answer.
     """
 
     state: Call.State
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    usage_classes: dict[str, int] | None = None
     cost_nanousd: int = 0
+    price_source: str = ""
     lost_cost_nanousd: int = 0
     is_estimated: bool = False
+    usage_mismatch: bool = False
     is_delivered: bool = False
     raw_usage: str = ""
     latency_ms: int | None = None
@@ -68,7 +73,7 @@ def end_call(
         if call is None or not statements.END_CALL.run(
             id=call_id,
             claim=call.claim if claim is None else claim,
-            **_written(outcome),
+            **_written(call, outcome),
         ):
             return False
         _count(job, call, outcome)
@@ -125,7 +130,7 @@ def end_calls(ends: Sequence[End]) -> list[bool | None]:
 
 def _end_plainly(job: Job, end: End) -> bool:
     """The end of a call of a locked job that moves no money. False when it was ended before."""
-    if not statements.END_CALL.run(id=end.call.pk, claim=end.call.claim, **_written(end.outcome)):
+    if not statements.END_CALL.run(id=end.call.pk, claim=end.call.claim, **_written(end.call, end.outcome)):
         return False
     _count(job, end.call, end.outcome)
     statements.end(
@@ -150,7 +155,7 @@ def _row_of(end: End) -> dict[str, Any]:
     return {
         "id": end.call.pk,
         "claim": end.call.claim,
-        **_written(end.outcome),
+        **_written(end.call, end.outcome),
         "attempt_state": attempt.state,
         "cost_nanousd": attempt.cost_nanousd,
         "raw_usage": attempt.raw_usage,
@@ -158,14 +163,17 @@ def _row_of(end: End) -> dict[str, Any]:
     }
 
 
-def _written(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as a call's columns."""
+def _written(call: Call, outcome: Outcome) -> dict[str, Any]:
+    """The outcome as the call's columns."""
     return {
         "state": outcome.state,
         "prompt_tokens": outcome.prompt_tokens if outcome.is_paid else 0,
         "completion_tokens": outcome.completion_tokens if outcome.is_paid else 0,
+        "usage_classes": outcome.usage_classes if outcome.is_paid else None,
         "provider_cost_nanousd": outcome.cost_nanousd if outcome.is_paid else 0,
+        "price_source": outcome.price_source or call.price_source,
         "is_estimated": outcome.is_estimated,
+        "usage_mismatch": outcome.usage_mismatch,
         "latency_ms": outcome.latency_ms,
         "resolved_model": outcome.resolved_model,
         "error_code": outcome.error_code,
@@ -223,6 +231,7 @@ def _ended_attempt(call: Call, outcome: Outcome) -> Attempt:
         completion_tokens=outcome.completion_tokens,
         cost_nanousd=outcome.cost_nanousd if outcome.is_paid else outcome.lost_cost_nanousd,
         is_estimated=outcome.is_estimated,
+        usage_mismatch=outcome.usage_mismatch,
         raw_usage=outcome.raw_usage,
         latency_ms=outcome.latency_ms,
         error_code=outcome.error_code,
@@ -240,6 +249,8 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
         job.prompt_tokens += outcome.prompt_tokens
         job.completion_tokens += outcome.completion_tokens
         job.provider_cost_nanousd += outcome.cost_nanousd
+        if (outcome.price_source or call.price_source) == PriceSource.NONE:
+            job.unpriced_calls += 1
     if outcome.state == Call.State.SUCCEEDED:
         job.successful_calls += 1
         job.latency_total_ms += outcome.latency_ms or 0
@@ -276,7 +287,9 @@ def _settle_money(job: Job) -> None:
             amount = price_so_far(job, terms)
             # A provider that did not keep to its caps breaks no promise of ours: the ceiling holds.
             most = amount if job.max_micros is None else min(amount, job.max_micros)
-            charge = ledger.charge(job.team, job=str(job.pk), amount_micros=most, reason=job.job_type)
+            charge = ledger.charge(
+                job.team, job=str(job.pk), amount_micros=most, reason=job.job_type, job_type=job.job_type
+            )
             job.charged_micros = charge.charged_micros
             job.uncollected_micros = charge.uncollected_micros + amount - most
             job.charge_state, job.held_micros = ChargeState.CHARGED, 0
@@ -292,7 +305,7 @@ def _give_slack_back(job: Job, terms: Terms) -> None:
         return
     needed = needed_hold(job, terms)
     if job.held_micros - needed > job.held_micros // 4:
-        ledger.extend(job.team, job=str(job.pk), to_micros=needed)
+        ledger.extend(job.team, job=str(job.pk), to_micros=needed, job_type=job.job_type)
         job.held_micros = needed
 
 

@@ -342,7 +342,7 @@ def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | Non
         job.max_micros, job.on_cap = new.budget.max_micros, new.budget.on_cap
     statements.insert_job(job)
     if job.reserves_ceiling:
-        ledger.hold(principal.team, job=str(job.pk), amount_micros=job.held_micros)
+        ledger.hold(principal.team, job=str(job.pk), amount_micros=job.held_micros, job_type=job.job_type)
     return job
 
 

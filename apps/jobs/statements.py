@@ -108,6 +108,7 @@ _JOB_COLUMNS = (
     "completion_tokens",
     "provider_cost_nanousd",
     "lost_cost_nanousd",
+    "unpriced_calls",
     "open_bound_nanousd",
     "open_bound_tokens",
     "latency_total_ms",
@@ -190,6 +191,8 @@ _CALL_COLUMNS = (
     "resolved_model",
     "input_nanousd_per_mtok",
     "output_nanousd_per_mtok",
+    "price_id",
+    "price_source",
     "candidates",
     "max_output_tokens",
     "bound_input_tokens",
@@ -455,6 +458,7 @@ OPEN_CALL: Select[Call] = Select(
             "bound_nanousd",
             "bound_input_tokens",
             "bound_output_tokens",
+            "price_source",
             "payload__call_metadata",
         )
     )
@@ -464,8 +468,11 @@ _OUTCOME = (
     "state",
     "prompt_tokens",
     "completion_tokens",
+    "usage_classes",
     "provider_cost_nanousd",
+    "price_source",
     "is_estimated",
+    "usage_mismatch",
     "latency_ms",
     "resolved_model",
     "error_code",
@@ -486,6 +493,7 @@ _TRIED = (
     "completion_tokens",
     "cost_nanousd",
     "is_estimated",
+    "usage_mismatch",
     "raw_usage",
     "latency_ms",
     "error_code",
@@ -520,6 +528,7 @@ _COUNTED = (
     "completion_tokens",
     "provider_cost_nanousd",
     "lost_cost_nanousd",
+    "unpriced_calls",
     "open_bound_nanousd",
     "open_bound_tokens",
     "latency_total_ms",
@@ -558,8 +567,8 @@ _END_MANY = Rows(
     tried AS (
         UPDATE jobs_attempt SET state = given.attempt_state, prompt_tokens = given.prompt_tokens,
             completion_tokens = given.completion_tokens, cost_nanousd = given.cost_nanousd,
-            is_estimated = given.is_estimated, raw_usage = given.raw_usage, latency_ms = given.latency_ms,
-            error_code = given.error_code, ended_at = CURRENT_TIMESTAMP
+            is_estimated = given.is_estimated, usage_mismatch = given.usage_mismatch, raw_usage = given.raw_usage,
+            latency_ms = given.latency_ms, error_code = given.error_code, ended_at = CURRENT_TIMESTAMP
         FROM given JOIN ended USING (id, claim)
         WHERE jobs_attempt.call_id = given.id AND jobs_attempt.claim = given.claim AND jobs_attempt.state = 'running'
     ),

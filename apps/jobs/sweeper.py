@@ -34,6 +34,9 @@ _REPUBLISH_AT_MOST_S = 60.0
 # Sealing looks at every account, so not each sweep does it.
 _SEAL_EVERY_S = 60.0
 
+# The last account that was looked at for expired credits; none after a whole round.
+_progress: dict[str, int | None] = {"expiry": None}
+
 log = logging.getLogger("saasllm.sweeper")
 
 
@@ -48,6 +51,7 @@ class Swept:
     unanswered: int = 0
     jobs_closed: int = 0
     holds_released: int = 0
+    credits_expired: int = 0
     forgotten: int = 0
     granted: int = 0
     sealed: int = 0
@@ -58,7 +62,7 @@ class Swept:
             f"published {self.published}, taken over {self.taken_over}, failed {self.failed},"
             f" expired {self.expired}, unanswered {self.unanswered}, jobs closed {self.jobs_closed},"
             f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten},"
-            f" grants posted {self.granted}, blocks sealed {self.sealed}"
+            f" grants posted {self.granted}, blocks sealed {self.sealed}, accounts expired {self.credits_expired}"
         )
 
 
@@ -95,6 +99,7 @@ def run() -> Swept:
     swept.jobs_closed += _close_jobs_past_deadline()
     swept.jobs_closed += _close_abandoned_jobs()
     swept.holds_released += _release_orphaned_holds()
+    swept.credits_expired += _expire_credits()
     swept.forgotten += _forget_payloads()
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
     swept.granted += allowances.post_scheduled() + allowances.refill_due()
@@ -349,6 +354,13 @@ def _release_orphaned_holds() -> int:
                 log.error("released an orphaned hold of job %s", hold.job)
                 released += 1
     return released
+
+
+def _expire_credits() -> int:
+    """Post what has expired of wallets and pools; holds wait for nobody to do so. Each run goes on where the one
+    before ended: what an open hold keeps of an expired lot is looked at again and again, and must not be all."""
+    posted, _progress["expiry"] = ledger.expire_due(after=_progress["expiry"] or 0, limit=BATCH)
+    return posted
 
 
 def _forget_payloads() -> int:

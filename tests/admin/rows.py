@@ -7,7 +7,8 @@ from decimal import Decimal
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from apps.catalog import credentials
+from apps.catalog import credentials, prices
+from apps.catalog.rates import Rates
 from apps.core import audit, idempotency
 from apps.core.models import Process
 from apps.credits import allowances, billing, ledger, sealing, vouchers
@@ -33,6 +34,7 @@ def fill(count: int) -> list[make.Customer]:
 def _customer(number: int) -> make.Customer:
     org = make.organization(f"filled-org-{number}")
     model = make.alias(f"model-{number}", input_usd_per_mtok=1, output_usd_per_mtok=2)
+    prices.add(f"provider/raw-{number}", Rates(10**9, 2 * 10**9), actor=make.TESTER, source="a list")
     make.access_group(f"bundle-{number}", model.name)
     make.model_group(f"agent-{number}", model.name, f"provider/raw-{number}")
     customer = make.customer(

@@ -149,6 +149,8 @@ WRONG: list[tuple[str, Callable[[Account], Any]]] = [
     ("account_never_overdrawn", lambda w: change(w, held_micros=10_000_001)),
     ("account_posted_explained", lambda w: change(w, posted_micros=11_000_000)),
     ("account_posted_explained", lambda w: change(w, used_micros=1)),
+    ("account_restriction", lambda w: change(w, restriction="report", credit_line_micros=1)),
+    ("account_restriction", lambda w: change(w, restriction="report", has_restricted=True)),
     ("entry_amount", lambda w: entry(w, amount_micros=0)),
     ("entry_amount", lambda w: entry(w, amount_micros=-1)),
     ("entry_two_accounts", lambda w: entry(w, debit_account_id=w.pk)),

@@ -49,10 +49,16 @@ class EmbeddingRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider reported them, checked to be plausible whole numbers."""
+    """Tokens as the provider reported them, checked to be plausible whole numbers.
+
+    `classes` are the disjoint parts of both (`catalog.rates`), None when there is nothing but plain input and output.
+    `has_mismatch`: what was reported contradicts its own total.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    classes: dict[str, int] | None = None
+    has_mismatch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0004_validates'),
+        ('jobs', '0005_prices'),
         ('organizations', '0001_initial'),
         ('teams', '0001_initial'),
     ]
