@@ -111,6 +111,12 @@ DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
 CREDIT_LINE_MAX_CREDITS = env.int("CREDIT_LINE_MAX_CREDITS", default=10_000)
 # How long credits stay that are refunded after the lot that paid has expired.
 REFUND_GRACE_DAYS = env.int("REFUND_GRACE_DAYS", default=30)
+# What a credit is taken to be worth in reports where no paid grant says.
+try:
+    CREDIT_LIST_PRICE_USD = Decimal(env.str("CREDIT_LIST_PRICE_USD", default="0.10"))
+    CREDIT_LIST_PRICE_NANOUSD = int(CREDIT_LIST_PRICE_USD * 10**9)
+except (ArithmeticError, ValueError) as error:
+    raise ImproperlyConfigured("CREDIT_LIST_PRICE_USD cannot be read: it is no decimal number") from error
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
 

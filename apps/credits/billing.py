@@ -14,7 +14,7 @@ from apps.core.actors import Actor
 from apps.core.errors import InvalidRequest
 from apps.core.money import MICROS, PPM, exact_credits, whole_credits
 from apps.core.prepared import Select, param
-from apps.credits import ledger
+from apps.credits import cards, ledger
 from apps.credits.models import Account, BillingSettings, Entry, RateCard, RateCardVersion
 from apps.credits.pricing import DEFAULT_MICROS_PER_USD, DEFAULT_TOKENS_PER_CREDIT, Mode
 from apps.teams.models import Team
@@ -130,14 +130,13 @@ def balances(teams: list[Team]) -> dict[int, Balance]:
 
 
 def plans(teams: list[Team]) -> dict[int, Plan]:
-    """Plans by team's primary key: two queries, whatever the number of teams."""
-    newest: dict[int, RateCardVersion] = {}
-    for version in RateCardVersion.objects.filter(card__team__in=teams, card__job_type="").select_related("card"):
-        known = newest.get(version.card.team_id or 0)
-        if known is None or known.number < version.number:
-            newest[version.card.team_id or 0] = version
+    """Plans by team's primary key, as in force now: two queries, whatever the number of teams."""
+    in_force: dict[int, RateCardVersion] = {}
+    own = cards.begun().filter(card__team__in=teams, card__job_type="").select_related("card")
+    for version in own.order_by("effective_from", "number"):
+        in_force[version.card.team_id or 0] = version
     hidden = set(BillingSettings.objects.filter(team__in=teams, show_costs=False).values_list("team_id", flat=True))
-    return {team.pk: _plan(newest.get(team.pk), show_costs=team.pk not in hidden) for team in teams}
+    return {team.pk: _plan(in_force.get(team.pk), show_costs=team.pk not in hidden) for team in teams}
 
 
 def plan(team: Team) -> Plan:
@@ -243,29 +242,20 @@ def change_plan(
     if cost_markup_percentage is not None and not Decimal(0) <= cost_markup_percentage <= 100_000:
         raise InvalidRequest("cost_markup_percentage must be a number from 0 to 100000")
     with transaction.atomic():
-        card, _ = RateCard.objects.get_or_create(team=team, job_type="")
-        # The card's lock makes version numbers follow each other.
-        RateCard.objects.select_for_update().get(pk=card.pk)
-        old = card.versions.order_by("-number").first()
+        card = cards.locked(RateCard.objects.get_or_create(team=team, job_type="")[0])
+        old = cards.in_force(card)
         before = _plan(old, show_costs=True)
-        version = RateCardVersion.objects.create(
-            card=card,
-            number=old.number + 1 if old else 1,
-            mode=BUDGET_MODES[budget_mode] if budget_mode else (old.mode if old else Mode.FLAT),
-            price_micros=_flat_price(old),
-            micros_per_usd=(
-                int(credits_per_dollar * MICROS) or 1
-                if credits_per_dollar is not None
-                else (old.micros_per_usd if old else None)
-            ),
-            tokens_per_credit=tokens_per_credit or (old.tokens_per_credit if old else None),
-            markup_ppm=(
-                int(cost_markup_percentage * PPM / 100)
-                if cost_markup_percentage is not None
-                else (old.markup_ppm if old else 0)
-            ),
-            created_by=str(actor),
-        )
+        terms = cards.columns_of(old) if old else {"price_micros": settings.DEFAULT_CREDITS_PER_JOB * MICROS}
+        terms["mode"] = BUDGET_MODES[budget_mode] if budget_mode else (old.mode if old else Mode.FLAT)
+        if terms["mode"] != Mode.HYBRID:
+            terms |= {"allowance_nanousd": None, "allowance_tokens": None}
+        if credits_per_dollar is not None:
+            terms["micros_per_usd"] = int(credits_per_dollar * MICROS) or 1
+        if tokens_per_credit is not None:
+            terms["tokens_per_credit"] = tokens_per_credit
+        if cost_markup_percentage is not None:
+            terms["markup_ppm"] = int(cost_markup_percentage * PPM / 100)
+        version = cards.put_in_force(card, terms, actor=actor)
         after = _plan(version, show_costs=True)
         audit.record(
             "team.pricing",
@@ -276,10 +266,6 @@ def change_plan(
             after=_audited(after),
         )
     return plan(team)
-
-
-def _flat_price(old: RateCardVersion | None) -> int:
-    return old.price_micros if old else settings.DEFAULT_CREDITS_PER_JOB * MICROS
 
 
 def _audited(plan: Plan) -> dict[str, Any]:

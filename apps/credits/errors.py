@@ -96,3 +96,21 @@ class VoucherRedeemed(InvalidRequest):
 
     code = "voucher_redeemed"
     message = "Your team has redeemed this voucher before."
+
+
+class RateCardExists(InvalidRequest):
+    """Raised when the owner has a card for the job type."""
+
+    code = "rate_card_exists"
+
+
+class RateCardNotFound(NotFound):
+    """Raised when there is no such card, or no such version of it."""
+
+    code = "rate_card_not_found"
+
+
+class VersionNotDraft(Conflict):
+    """Raised when a version that was activated would be changed, or a card would have a second draft."""
+
+    code = "version_not_draft"

@@ -69,6 +69,7 @@ class JobAdmin(ReadOnlyAdmin):
                     usd_column("provider_cost_nanousd"),
                     usd_column("lost_cost_nanousd", "cost of failed attempts"),
                     "unpriced_calls",
+                    usd_column("billed_lost_nanousd", "of it beyond what the card includes"),
                     usd_column("open_bound_nanousd", "most that open calls can cost"),
                     json_column("terms", "pricing, frozen at the first call"),
                 )

@@ -18,7 +18,7 @@ from apps.core.errors import InvalidField
 from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
 from apps.jobs import bounds, candidates, escrow, lifecycle, media, statements, validity
-from apps.jobs.errors import JobClosed, TooManyCalls
+from apps.jobs.errors import JobClosed, JobCostCap, TooManyCalls
 from apps.jobs.models import Call, CallPayload, Job
 from apps.teams.models import Team
 from apps.teams.services import require_active
@@ -92,7 +92,7 @@ def model_for(team: Team, principal: Principal, request: CallRequest) -> Resolve
 
 def freeze(job: Job, terms: pricing.Terms) -> pricing.Terms:
     """Fix the job's pricing, at its first call."""
-    job.terms = {name: getattr(terms, name) for name in terms.__slots__}
+    job.terms = terms.frozen()
     return terms
 
 
@@ -152,9 +152,9 @@ def entered(
         output_nanousd_per_mtok=model.output_nanousd_per_mtok,
         price_id=model.price_id,
         price_source=model.price_source,
-        candidates=candidates.frozen(model, only_priced=terms.mode == pricing.Mode.METERED_USD),
+        candidates=candidates.frozen(model, only_priced=terms.needs_prices),
         # A flat job's caller may leave the length to the model; a metered one's hold rests on the cap.
-        max_output_tokens=bound.output_cap if terms.is_metered else None,
+        max_output_tokens=bound.output_cap if terms.rests_on_bounds else None,
         bound_input_tokens=bound.input_tokens,
         bound_output_tokens=bound.output_tokens,
         bound_nanousd=bound.nanousd,
@@ -168,7 +168,19 @@ def entered(
 
 
 def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: bounds.Bound) -> None:
-    """Hold what the job may come to with this call. A flat job holds its price once."""
+    """Hold what the job may come to with this call. A flat job holds its price once.
+
+    Raises: PricesMissing, JobCostCap, InsufficientCredits; nothing is held then.
+    """
+    if terms.needs_prices and not model.has_prices:
+        raise PricesMissing(
+            f"Model '{model.asked}' has no price, so a job whose price or cap rests on cost in USD cannot use it. Ask"
+            " the operator to set its prices."
+        )
+    if terms.cost_cap_nanousd is not None:
+        caused = job.provider_cost_nanousd + job.lost_cost_nanousd + job.open_bound_nanousd
+        if caused + bound.nanousd > terms.cost_cap_nanousd:
+            raise JobCostCap
     if not terms.is_metered:
         escrow.require_room(job, lambda _: terms.price_micros)
         if job.held_micros == 0 and terms.price_micros > 0:
@@ -178,11 +190,6 @@ def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: b
                 ledger.extend(job.team, job=str(job.pk), to_micros=terms.price_micros, job_type=job.job_type)
             job.held_micros = terms.price_micros
         return
-    if terms.mode == pricing.Mode.METERED_USD and not model.has_prices:
-        raise PricesMissing(
-            f"Model '{model.asked}' has no price, so a job metered in USD cannot use it. Ask the operator to set"
-            " its prices."
-        )
 
     def needed_of(locked: Job) -> int:
         return lifecycle.needed_hold(

@@ -182,7 +182,7 @@ def _turned(claimed: Claimed, attempt: Attempt, model: Candidate, failed: Outcom
     try:
         with transaction.atomic():
             # The job first, as everywhere.
-            lifecycle.lock_job(call.job_id)
+            job = lifecycle.lock_job(call.job_id)
             ours = Call.objects.filter(pk=call.pk, claim=call.claim, state=Call.State.RUNNING)
             if not ours.update(**{name: getattr(model, name) for name in _MODEL_COLUMNS}):
                 return False
@@ -197,8 +197,7 @@ def _turned(claimed: Claimed, attempt: Attempt, model: Candidate, failed: Outcom
             )
             if not ended:
                 return Attempt.objects.filter(pk=attempt.pk).exists()
-            if failed.lost_cost_nanousd:
-                lifecycle.add_lost_cost(call.job_id, failed.lost_cost_nanousd)
+            lifecycle.add_lost_cost(job, failed.lost_cost_nanousd)
             attempt.save(force_insert=True)
     except (DataError, IntegrityError) as error:
         # Never to be stored, however often it is tried.

@@ -56,6 +56,13 @@ def of_call(body: dict[str, Any], model: ResolvedModel) -> Bound:
     return Bound(input_tokens, output_tokens, cap, nanousd)
 
 
+def of_tokens(model: ResolvedModel, *, input_tokens: int, body: dict[str, Any]) -> Bound:
+    """Like `of_call`, of a body whose messages are not known but their tokens are."""
+    out = of_call(body, model)
+    nanousd = max(_cost_nanousd(candidate, body, input_tokens, out.output_tokens) for candidate in model.candidates)
+    return Bound(input_tokens, out.output_tokens, out.output_cap, nanousd)
+
+
 def _cost_nanousd(model: ResolvedModel, body: dict[str, Any], input_tokens: int, output_tokens: int) -> int:
     """The most that so many tokens can cost: all of them of the dearest class that the request may use."""
     rates = model.rates

@@ -55,6 +55,16 @@ class CeilingTooLow(InvalidRequest):
     code = "max_credits_too_low"
 
 
+class JobCostCap(NotAllowed):
+    """Raised when a job's calls may come to more than its price covers; nothing is held for the refused one."""
+
+    code = "job_cost_cap"
+    message = (
+        "The job's price does not cover this call: its calls may come to more than one job may use. Ask for fewer"
+        " tokens, complete the job, or go on in another."
+    )
+
+
 class ServerBusy(Unavailable):
     """Raised when as many callers wait as this process lets wait; nothing was written."""
 

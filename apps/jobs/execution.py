@@ -23,7 +23,7 @@ from apps.jobs import bounds, crew, leases, lifecycle, metering, replies, statem
 from apps.jobs.asking import Claimed, ask, failed
 from apps.jobs.gateway import failures
 from apps.jobs.lifecycle import Outcome
-from apps.jobs.models import Attempt, Call
+from apps.jobs.models import Attempt, Call, Job
 
 log = logging.getLogger("saasllm.execution")
 
@@ -129,8 +129,7 @@ def claim(call_id: str) -> Claimed | None:
             return None
         if call.claim:
             # What its earlier try may have cost is counted on the job: job before call, as everywhere.
-            lifecycle.lock_job(call.job_id)
-            _abandon_earlier(call)
+            _abandon_earlier(lifecycle.lock_job(call.job_id), call)
         attempt = Attempt(
             call=call,
             claim=call.claim + 1,
@@ -145,7 +144,7 @@ def claim(call_id: str) -> Claimed | None:
     return _claimed(call, attempt.pk)
 
 
-def _abandon_earlier(call: Call) -> None:
+def _abandon_earlier(job: Job, call: Call) -> None:
     """An earlier claim's try may have cost something: estimated, at the platform's cost."""
     prompt = bounds.estimated_tokens(len(call.payload.request.encode()))
     cost = metering.lost_cost_nanousd(call, call.payload.request)
@@ -157,8 +156,7 @@ def _abandon_earlier(call: Call) -> None:
         is_estimated=True,
         error_code="worker_lost",
     )
-    if abandoned and cost:
-        lifecycle.add_lost_cost(call.job_id, cost * abandoned)
+    lifecycle.add_lost_cost(job, cost, tries=abandoned)
 
 
 def _unsettled(outcome: Outcome) -> Outcome:

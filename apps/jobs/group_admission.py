@@ -122,7 +122,11 @@ def _terms_of_plain_call(job: Job, wish: _Wish) -> pricing.Terms | None:
     """How the locked job is priced, if it can have this call without a decision: it is open and flat, its team is
     active, and it has room. The first of several such calls surely enters."""
     terms = lifecycle.terms_of(job) or pricing.terms_in_force(job.team, job.job_type)
-    if terms.is_metered or job.status not in (Job.Status.PENDING, Job.Status.IN_PROGRESS) or not _has_room(job, wish):
+    if (
+        terms.rests_on_bounds
+        or job.status not in (Job.Status.PENDING, Job.Status.IN_PROGRESS)
+        or not _has_room(job, wish)
+    ):
         return None
     if job.deadline_at is not None or (job.max_micros is not None and terms.price_micros > job.max_micros):
         return None

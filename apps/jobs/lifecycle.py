@@ -12,17 +12,19 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
 
 from apps.catalog.price_models import PriceSource
 from apps.core import clock
-from apps.credits import ledger, pricing
+from apps.credits import ledger, pricing, settlement
 from apps.credits.pricing import Terms
+from apps.credits.settlement import Due, Verdict, Work
 from apps.jobs import statements
 from apps.jobs.models import Attempt, Call, CallPayload, Job
 
 Status = Job.Status
 ChargeState = Job.ChargeState
+# Who closed a job that nobody did: its card says what that costs.
+CLOSED_BY_SWEEPER = "sweeper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,16 +206,37 @@ def terms_of(job: Job) -> Terms | None:
     return Terms(**job.terms) if job.terms else None
 
 
+def work_of(job: Job) -> Work:
+    """What the job's ended calls came to."""
+    return Work(
+        successful_calls=job.successful_calls,
+        failed_calls=job.failed_calls,
+        tokens=job.total_tokens,
+        provider_nanousd=job.provider_cost_nanousd,
+        billed_lost_nanousd=job.billed_lost_nanousd,
+    )
+
+
+def due_of(job: Job, terms: Terms) -> Due:
+    """What a closed job whose calls have all ended owes, and why."""
+    return settlement.due(terms, _verdict(job), work_of(job))
+
+
+def _verdict(job: Job) -> Verdict:
+    return Verdict.ABANDONED if job.closed_by == CLOSED_BY_SWEEPER else Verdict(job.status)
+
+
 def price_so_far(job: Job, terms: Terms) -> int:
     """Micros that the job costs for what was served."""
-    return pricing.price(terms, provider_nanousd=job.provider_cost_nanousd, tokens=job.total_tokens)
+    return settlement.price_of(terms, work_of(job))
 
 
 def needed_hold(job: Job, terms: Terms, *, more_nanousd: int = 0, more_tokens: int = 0) -> int:
-    """Micros that the job may come to: what was served and the most that its open calls (and more) can cost."""
+    """Micros that the job may come to: what was used and the most that its open calls (and more) can cost. Nothing
+    that `settlement.due` says is above it, for calls that stay within their bounds."""
     return pricing.price(
         terms,
-        provider_nanousd=job.provider_cost_nanousd + job.open_bound_nanousd + more_nanousd,
+        provider_nanousd=work_of(job).billed_nanousd + job.open_bound_nanousd + more_nanousd,
         tokens=job.total_tokens + job.open_bound_tokens + more_tokens,
     )
 
@@ -242,7 +265,8 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
     job.open_calls -= 1
     job.open_bound_nanousd -= call.bound_nanousd
     job.open_bound_tokens -= call.bound_input_tokens + call.bound_output_tokens
-    job.lost_cost_nanousd += outcome.lost_cost_nanousd
+    if outcome.lost_cost_nanousd:
+        _count_lost(job, outcome.lost_cost_nanousd)
     metadata = call.payload.call_metadata
     job.pending_metadata_bytes = max(0, job.pending_metadata_bytes - len(metadata.encode()))
     if outcome.is_paid:
@@ -277,21 +301,23 @@ def _settle_money(job: Job) -> None:
         return
     if job.charge_state in (ChargeState.CHARGED, ChargeState.FREE):
         return
-    if job.status == Status.COMPLETED and terms is not None:
-        # A metered price is known when the last call has ended; a flat one is due once a call has succeeded.
-        # Completing before the answer would be a free ride, so the hold stays until then.
-        if job.open_calls and (terms.is_metered or not job.successful_calls):
+    if terms is not None:
+        if job.open_calls and settlement.waits_for_open_calls(
+            terms, _verdict(job), successful_calls=job.successful_calls
+        ):
+            # The hold stays until what is due is known.
             job.charge_state = ChargeState.PENDING
             return
-        if job.successful_calls:
-            amount = price_so_far(job, terms)
+        due = due_of(job, terms)
+        if due.micros or (job.status == Status.COMPLETED and job.successful_calls):
+            reason = f"{job.job_type} ({due.explanation})" if due.by_policy else job.job_type
             # A provider that did not keep to its caps breaks no promise of ours: the ceiling holds.
-            most = amount if job.max_micros is None else min(amount, job.max_micros)
+            most = due.micros if job.max_micros is None else min(due.micros, job.max_micros)
             charge = ledger.charge(
-                job.team, job=str(job.pk), amount_micros=most, reason=job.job_type, job_type=job.job_type
+                job.team, job=str(job.pk), amount_micros=most, reason=reason, job_type=job.job_type
             )
             job.charged_micros = charge.charged_micros
-            job.uncollected_micros = charge.uncollected_micros + amount - most
+            job.uncollected_micros = charge.uncollected_micros + due.micros - most
             job.charge_state, job.held_micros = ChargeState.CHARGED, 0
             return
     if job.held_micros:
@@ -309,6 +335,19 @@ def _give_slack_back(job: Job, terms: Terms) -> None:
         job.held_micros = needed
 
 
-def add_lost_cost(job_id: Any, nanousd: int) -> None:
-    """Count a provider cost that no customer pays. One UPDATE, so it needs no lock before it."""
-    Job.objects.filter(pk=job_id).update(lost_cost_nanousd=F("lost_cost_nanousd") + nanousd)
+def add_lost_cost(job: Job, nanousd: int, *, tries: int = 1) -> None:
+    """Count what failed tries of a locked job cost each: the platform's, beyond what its card includes the
+    customer's. Saves it."""
+    if not nanousd:
+        return
+    for _ in range(tries):
+        _count_lost(job, nanousd)
+    job.save(update_fields=["lost_cost_nanousd", "lost_tries", "billed_lost_nanousd"])
+
+
+def _count_lost(job: Job, nanousd: int) -> None:
+    terms = terms_of(job)
+    if terms is not None:
+        job.billed_lost_nanousd += settlement.billed_of_try(terms, tries=job.lost_tries, nanousd=nanousd)
+    job.lost_cost_nanousd += nanousd
+    job.lost_tries += 1

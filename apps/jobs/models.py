@@ -79,6 +79,10 @@ class Job(models.Model):
     unpriced_calls = models.PositiveIntegerField(
         default=0, db_default=0, help_text="served calls whose provider cost is not known: they count as 0 in it"
     )
+    lost_tries = models.PositiveIntegerField(default=0, db_default=0, help_text="failed attempts that cost something")
+    billed_lost_nanousd = models.BigIntegerField(
+        default=0, db_default=0, help_text="of their cost, what its card does not include: the customer's"
+    )
     open_bound_nanousd = models.BigIntegerField(default=0, help_text="most that its open calls can cost")
     open_bound_tokens = models.BigIntegerField(default=0, help_text="most tokens that its open calls can use")
     latency_total_ms = models.BigIntegerField(default=0)

@@ -85,7 +85,7 @@ def arithmetic(receipt: Receipt, *, show_costs: bool) -> list[Line]:
     price = lifecycle.price_so_far(job, terms)
     lines = _price_lines(job, terms, price, show_costs=show_costs)
     due = job.charged_micros + job.uncollected_micros
-    lines.append(Line(due - price, "by the card's policy for how it ended"))
+    lines.append(Line(due - price, lifecycle.due_of(job, terms).explanation))
     lines.append(Line(-job.uncollected_micros, _why_uncollected(job)))
     lines.append(Line(-receipt.refunded_micros, "refunded"))
     return [lines[0], *(line for line in lines[1:] if line.micros)]

@@ -529,6 +529,8 @@ _COUNTED = (
     "provider_cost_nanousd",
     "lost_cost_nanousd",
     "unpriced_calls",
+    "lost_tries",
+    "billed_lost_nanousd",
     "open_bound_nanousd",
     "open_bound_tokens",
     "latency_total_ms",

@@ -315,7 +315,8 @@ def _close_jobs_past_deadline() -> int:
 
 
 def _close_jobs(due: "QuerySet[Job, Job]", *, why: str) -> int:
-    """Charged as completed if a call succeeded (else never completing would be free), released if none did."""
+    """Charged as completed if a call succeeded (else never completing would be free), unless their card says that
+    abandoned ones are free; released if none did."""
     closed = 0
     for job_id in list(due.values_list("pk", flat=True)[:BATCH]):
         with _others_go_on("job", job_id), transaction.atomic():
@@ -328,7 +329,7 @@ def _close_jobs(due: "QuerySet[Job, Job]", *, why: str) -> int:
             lifecycle.close_job(
                 job,
                 Job.Status.COMPLETED if is_served else Job.Status.FAILED,
-                closed_by="sweeper",
+                closed_by=lifecycle.CLOSED_BY_SWEEPER,
                 error_message=None if is_served else why,
             )
             closed += 1

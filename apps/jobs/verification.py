@@ -63,9 +63,20 @@ def totals_follow_from_calls() -> Iterator[Difference]:
 
 
 def lost_cost_follows_from_attempts() -> Iterator[Difference]:
-    """What failed and abandoned tries cost is the platform's."""
+    """What failed and abandoned tries cost, how many they were, and of it at most all is the customer's."""
     lost = Attempt.objects.filter(state__in=[Attempt.State.FAILED, Attempt.State.ABANDONED])
-    return _sums_of_few("lost_cost_nanousd", lost.values_list("call__job").annotate(Sum("cost_nanousd")))
+    yield from _sums_of_few("lost_cost_nanousd", lost.values_list("call__job").annotate(Sum("cost_nanousd")))
+    costing = lost.exclude(cost_nanousd=0).values_list("call__job")
+    yield from _sums_of_few("lost_tries", costing.annotate(tries=Count("pk")))
+    yield from each(
+        Job.objects.exclude(billed_lost_nanousd=0).exclude(
+            billed_lost_nanousd__gt=0, billed_lost_nanousd__lte=F("lost_cost_nanousd")
+        ),
+        check="job.billed_lost_nanousd",
+        kind="job",
+        expected="at most lost_cost_nanousd",
+        found="billed_lost_nanousd",
+    )
 
 
 def pending_metadata_is_of_open_calls() -> Iterator[Difference]:

@@ -120,6 +120,11 @@ def redeemed_twice(wallet: Account) -> None:
     Redemption.objects.create(voucher=of, team=wallet.team, entry=entry(wallet))
 
 
+def two_drafts(owned: RateCard) -> None:
+    for number in (1, 2):
+        RateCardVersion.objects.create(card=owned, number=number, mode="flat", state="draft")
+
+
 def system(wallet: Account, **columns: Any) -> None:
     Account.objects.filter(pk=ISSUED_ID).update(**columns)
 
@@ -188,6 +193,7 @@ WRONG: list[tuple[str, Callable[[Account], Any]]] = [
     ("rate_card_platform_once", lambda w: twice(card, job_type="a")),
     ("rate_card_one_owner", lambda w: card(team=w.team, organization=w.organization)),
     ("rate_card_version_once", lambda w: twice(RateCardVersion.objects.create, card=card(), number=1, mode="flat")),
+    ("rate_card_one_draft", lambda w: two_drafts(card())),
 ]
 
 

@@ -430,6 +430,14 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
         J.totals_follow_from_calls,
     ),
     "lost cost of a job": (lambda w: job(w.failed, lost_cost_nanousd=1), J.lost_cost_follows_from_attempts),
+    "tries of a job that were lost": (
+        lambda w: job(w.failed, lost_tries=9),
+        J.lost_cost_follows_from_attempts,
+    ),
+    "lost cost billed above what was lost": (
+        lambda w: job(w.failed, billed_lost_nanousd=10**15),
+        J.lost_cost_follows_from_attempts,
+    ),
     "cost of a failed attempt": (
         lambda w: plant(attempts(w, "failed"), cost_nanousd=0) and str(w.failed.pk),
         J.lost_cost_follows_from_attempts,

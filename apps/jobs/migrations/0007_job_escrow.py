@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0005_prices'),
+        ('jobs', '0006_lost_tries'),
         ('organizations', '0001_initial'),
         ('teams', '0001_initial'),
     ]
