@@ -28,7 +28,7 @@ from django.db import connection  # noqa: E402  (models exist only once Django i
 from apps.api import present  # noqa: E402
 from apps.core.db import release_connection  # noqa: E402
 from apps.credits import billing  # noqa: E402
-from apps.jobs import dispatch, execution, lifecycle, replies, services  # noqa: E402
+from apps.jobs import asking, dispatch, execution, lifecycle, replies, services  # noqa: E402
 from apps.jobs.models import Call, Job  # noqa: E402
 from apps.teams.models import Team  # noqa: E402
 from apps.virtual_keys import services as virtual_keys  # noqa: E402
@@ -151,7 +151,7 @@ def run_chain(meter: Meter, secret: str, team_id: str) -> None:
     with meter.step("claim"):
         (claimed,) = execution._claim_together([str(submitted.call_id)])
     with meter.step("ask the provider"):
-        outcome = execution._ask(claimed)
+        outcome = asking.ask(claimed)
     assert outcome.state == Call.State.SUCCEEDED, outcome
     with meter.step("settle"):
         assert lifecycle.end_calls([lifecycle.End(claimed.call, outcome)]) == [True]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from tests.chaos.customers import History
-from tests.harness import processes
+from tests.harness import faults, processes
 from tests.harness.executions import Execution
 from tests.services.stack import Stack
 
@@ -123,13 +123,13 @@ def _find_double(stack: Stack, executions: list[Execution], history: History, fo
         found.add("double", f"job {job_id} counts {counted} tokens, the tries that served it {paid}")
     # A try that was written off as lost, at the platform's cost, and then sold all the same.
     by_number = {execution.id.rpartition("-")[2]: execution.attempt_id for execution in executions}
-    for call_id, answer_id, attempt_id in stack.rows(
-        "SELECT c.id, NULLIF(p.response, '')::json ->> 'id', a.id::text FROM jobs_call c"
+    for call_id, created, attempt_id in stack.rows(
+        "SELECT c.id, (NULLIF(p.response, '')::json ->> 'created')::bigint, a.id::text FROM jobs_call c"
         " JOIN jobs_callpayload p ON p.call_id = c.id"
         " LEFT JOIN jobs_attempt a ON a.call_id = c.id AND a.claim = c.claim AND a.state = 'succeeded'"
         " WHERE c.state = 'succeeded'"
     ):
-        answered_by = by_number.get((answer_id or "").removeprefix("chatcmpl-"))
+        answered_by = by_number.get(str((created or 0) - faults.FIRST_CREATED))
         if answered_by != attempt_id:
             found.add("double", f"call {call_id}: paid for is attempt {attempt_id}, sold that of {answered_by}")
     for key, call_ids in history.calls_by_key.items():

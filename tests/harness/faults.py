@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+# Of the first answer; each execution's is a second later.
+FIRST_CREATED = 1_700_000_000
 CANARY_SECRET = "sk-canary-7f3d9a51c0e84b26"
 CANARY_HOST = "canary-upstream.internal"
 
@@ -129,7 +131,8 @@ def completed(
     body = {
         "id": f"chatcmpl-{number}",
         "object": "chat.completion",
-        "created": 1_700_000_000,
+        # The platform keeps this of an answer, so that it tells which execution was sold.
+        "created": FIRST_CREATED + number,
         "model": request["model"],
         "choices": choices,
         "usage": {
