@@ -104,6 +104,15 @@ DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
 
+# --- Payments: without both of the first two the endpoints say that payments are not configured ---------------
+
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+# Several while one is rotated: an event signed with any of them is believed.
+STRIPE_WEBHOOK_SECRETS = [
+    secret.strip() for secret in env.list("STRIPE_WEBHOOK_SECRET", default=[]) if secret.strip()
+]
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")
+
 # --- Django ------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -122,6 +131,7 @@ INSTALLED_APPS = [
     "apps.virtual_keys",
     "apps.credits",
     "apps.provisioning",
+    "apps.payments",
     "apps.jobs",
     "apps.api",
     "apps.openai_compat",

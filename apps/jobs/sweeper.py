@@ -25,6 +25,7 @@ from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.payments import topups
 
 BATCH = 200
 NAME = "sweeper"
@@ -50,6 +51,7 @@ class Swept:
     holds_released: int = 0
     forgotten: int = 0
     granted: int = 0
+    topped_up: int = 0
     sealed: int = 0
     details: dict[str, int] = field(default_factory=dict)
 
@@ -58,7 +60,7 @@ class Swept:
             f"published {self.published}, taken over {self.taken_over}, failed {self.failed},"
             f" expired {self.expired}, unanswered {self.unanswered}, jobs closed {self.jobs_closed},"
             f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten},"
-            f" grants posted {self.granted}, blocks sealed {self.sealed}"
+            f" grants posted {self.granted}, top-ups begun {self.topped_up}, blocks sealed {self.sealed}"
         )
 
 
@@ -97,6 +99,8 @@ def run() -> Swept:
     swept.forgotten += _forget_payloads()
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
     swept.granted += allowances.post_scheduled() + allowances.refill_due()
+    swept.topped_up += topups.open_due()
+    topups.submit_in_background()
     swept.sealed += _seal()
     if any((swept.taken_over, swept.failed, swept.expired, swept.jobs_closed, swept.holds_released)):
         log.warning("swept: %s", swept)

@@ -19,6 +19,9 @@ class Organization(models.Model):
     status = models.CharField(max_length=16, choices=Status, default=Status.ACTIVE, db_default=Status.ACTIVE)
     status_reason = models.CharField(max_length=500, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
+    display_currency = models.CharField(
+        max_length=3, default="USD", db_default="USD", help_text="ISO 4217; in which it is shown its costs too"
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -66,6 +66,14 @@ def test_what_services_alone_write_is_read_only():
         "jobs.Call",
         "jobs.CallPayload",
         "jobs.Job",
+        "payments.Checkout",
+        "payments.CurrencyRate",
+        "payments.Dispute",
+        "payments.Payment",
+        "payments.SavedMethod",
+        "payments.TopUp",
+        "payments.TopUpAttempt",
+        "payments.WebhookEvent",
         "virtual_keys.VirtualKey",
     }
 
