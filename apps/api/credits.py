@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import ApiView, EitherView, OperatorView
+from apps.api.display import display
 from apps.api.fields import Credits, Rate, Reason, query_error
 from apps.api.idempotent import respond
 from apps.api.jobs import page
@@ -63,7 +64,8 @@ class TeamBalance(EitherView):
             raise NoCreditAccount(f"No credit account found for team '{team_id}'")
         is_operator = self.caller.is_operator
         plan, refill = billing.plan(team), allowances.refill_of(team)
-        return Response(present.team_credits(team, balance, plan, refill, to_operator=is_operator))
+        shown = present.team_credits(team, balance, plan, refill, to_operator=is_operator)
+        return Response(shown | display(team.organization))
 
 
 class AddCredits(OperatorView):

@@ -1,6 +1,5 @@
-"""Display currencies: an organization's, the dated rates, and costs shown in them beside the dollars."""
+"""Display currencies: the dated rates, and the one that an organization is shown its costs in (`display`)."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field
@@ -13,9 +12,8 @@ from apps.api.idempotent import respond
 from apps.api.jobs import page
 from apps.api.parsing import Input, parse
 from apps.core.clock import iso
-from apps.core.money import NANOUSD, decimal_to_int, usd
+from apps.core.money import NANOUSD, decimal_to_int
 from apps.organizations import services as organizations
-from apps.organizations.models import Organization
 from apps.payments import currencies
 from apps.payments.models import CurrencyRate
 
@@ -75,28 +73,6 @@ class OrganizationCurrency(OperatorView):
             actor=self.caller.actor,
         )
         return Response({"organization_id": organization_id, "display_currency": found.display_currency})
-
-
-def display(
-    organization: Organization, *, nanousd: int | None = None, at: datetime | None = None, places: int = 6
-) -> dict[str, Any]:
-    """`display` for an organization of another currency than dollars, else nothing: an amount at the rate of `at`.
-
-    Costs that a team does not see are not given here either.
-    """
-    if organization.display_currency == currencies.USD:
-        return {}
-    rate = currencies.rate_at(organization.display_currency, at)
-    if rate is None:
-        return {}
-    shown: dict[str, Any] = {
-        "currency": rate.currency,
-        "rate": currencies.exact_rate(rate),
-        "rate_valid_from": iso(rate.valid_from),
-    }
-    if nanousd is not None:
-        shown["total_cost"] = usd(currencies.converted(nanousd, rate), places=places)
-    return {"display": shown}
 
 
 def _rate(found: CurrencyRate) -> dict[str, Any]:

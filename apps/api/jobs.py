@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, KeyView
+from apps.api.display import display_of_job
 from apps.api.fields import query_error
 from apps.api.idempotent import answer
 from apps.api.parsing import Input, JSONObject, parse
@@ -97,12 +98,10 @@ class CompleteJob(KeyView):
             idempotent=self.idempotent(request),
         )
         team = self.principal.team
-        return answer(
-            present.completion(
-                job, services.calls_of(job), billing.balance(team), show_costs=billing.shows_costs(team)
-            ),
-            is_replay=is_replay,
-        )
+        show_costs = billing.shows_costs(team)
+        completed = present.completion(job, services.calls_of(job), billing.balance(team), show_costs=show_costs)
+        completed["costs"] |= display_of_job(self.principal.organization, job, show_costs=show_costs)
+        return answer(completed, is_replay=is_replay)
 
 
 class OneJob(EitherView):
@@ -114,7 +113,8 @@ class OneJob(EitherView):
         return Response(
             present.job(job)
             | {
-                "costs": present.costs(job, billing.balance(job.team), show_costs=show_costs),
+                "costs": present.costs(job, billing.balance(job.team), show_costs=show_costs)
+                | display_of_job(job.organization, job, show_costs=show_costs),
                 "calls": [present.call_line(call) for call in services.calls_of(job)],
             }
         )
@@ -164,7 +164,8 @@ class JobCosts(OneJob):
                         }
                         for call in services.calls_of(job)
                     ],
-                },
+                }
+                | display_of_job(job.organization, job, show_costs=show_costs),
             }
         )
 
