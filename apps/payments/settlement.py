@@ -16,6 +16,7 @@ from apps.payments import currencies, topups
 from apps.payments.interface import PaymentEvent
 from apps.payments.models import Checkout, Dispute, Payment, TopUpAttempt
 from apps.provisioning import services as provisioning
+from apps.teams.models import Team
 
 SOURCE = "payment:one_time"
 
@@ -111,7 +112,7 @@ def settle(payment: Payment, *, cause: PaymentEvent) -> None:
     """Take back, or return, what differs from what the refunds and disputes of a locked payment say."""
     # By the payment's id, so that one which an operator entered by hand is found too.
     original = Entry.objects.filter(external_id=payment.provider_payment_id, kind=Entry.Kind.GRANT).first()
-    if original is None or not payment.amount_minor:
+    if original is None:
         return
     disputes = list(payment.disputes.order_by("id"))
     returned = Entry.objects.filter(
@@ -131,16 +132,15 @@ def _due_back(payment: Payment, granted_micros: int, disputes: list[Dispute]) ->
     """How much of a payment's credits its money no longer covers: all in a dispute, else the refunded part."""
     if any(dispute.state != Dispute.State.WON for dispute in disputes):
         return granted_micros
-    assert payment.amount_minor is not None
-    refunded = min(payment.refunded_minor, payment.amount_minor)
+    if not payment.amount_minor:
+        return 0
     # Rounded down; the last refund makes it whole.
-    return granted_micros * refunded // payment.amount_minor
+    return granted_micros * min(payment.refunded_minor, payment.amount_minor) // payment.amount_minor
 
 
 def _take_back(
     payment: Payment, entries: list[Entry], amount_micros: int, disputes: list[Dispute], cause: PaymentEvent
 ) -> None:
-    actor = Actor("provider", payment.provider)
     pending = [dispute for dispute in disputes if dispute.state != Dispute.State.WON]
     reason = f"{'Dispute' if pending else 'Refund'} of payment {payment.provider_payment_id}"
     left = amount_micros
@@ -149,13 +149,20 @@ def _take_back(
         before = entry.reversals.aggregate(total=Sum("amount_micros"))["total"] or 0
         taken = min(left, entry.amount_micros - before)
         if taken > 0:
-            ledger.reverse(entry, amount_micros=taken, actor=actor, key=f"event:{cause.id}", reason=reason[:500])
+            ledger.reverse(
+                entry,
+                amount_micros=taken,
+                actor=Actor("provider", payment.provider),
+                key=f"event:{cause.id}",
+                reason=reason[:500],
+            )
             left -= taken
     done_micros = amount_micros - left
     if pending and done_micros:
         pending[-1].taken_back_micros += done_micros
         pending[-1].save(update_fields=["taken_back_micros", "updated_at"])
-    _tell(payment, "payment.disputed" if pending else "payment.refunded", done_micros, reason, actor)
+    kind = "payment.disputed" if pending else "payment.refunded"
+    _tell(payment, kind, done_micros, reason=reason, team=_team(entries[0]))
 
 
 def _return(
@@ -167,12 +174,10 @@ def _return(
     amount_micros = min(amount_micros, taken)
     if won is None or amount_micros <= 0:
         return
-    team = original.credit_account.team
-    assert team is not None
     lot = original.grants.order_by("created_at").first()
     reason = f"Dispute of payment {payment.provider_payment_id} was won"
     ledger.grant(
-        team,
+        _team(original),
         amount_micros=amount_micros,
         actor=Actor("provider", payment.provider),
         key=f"dispute:{won.pk}",
@@ -183,23 +188,28 @@ def _return(
     )
     won.returned_micros += amount_micros
     won.save(update_fields=["returned_micros", "updated_at"])
-    _tell(payment, "payment.dispute_won", amount_micros, reason, Actor("provider", payment.provider))
+    _tell(payment, "payment.dispute_won", amount_micros, reason=reason, team=_team(original))
 
 
-def _tell(payment: Payment, kind: str, amount_micros: int, reason: str, actor: Actor) -> None:
-    team = payment.team
+def _team(entry: Entry) -> Team:
+    team = entry.credit_account.team
+    assert team is not None, "payments are granted to teams"
+    return team
+
+
+def _tell(payment: Payment, kind: str, amount_micros: int, *, reason: str, team: Team) -> None:
     audit.record(
         "team.credits",
-        actor=actor,
+        actor=Actor("provider", payment.provider),
         kind="team",
-        id=team.team_id if team else "",
+        id=team.team_id,
         after={kind: exact_credits(amount_micros)},
         reason=reason,
     )
     audit.emit(
         kind,
         subject=f"payment:{payment.pk}",
-        organization_id=team.organization.organization_id if team else "",
-        team_id=team.team_id if team else "",
+        organization_id=team.organization.organization_id,
+        team_id=team.team_id,
         credits=exact_credits(amount_micros),
     )

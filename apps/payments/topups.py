@@ -106,9 +106,11 @@ def lock(team: Team) -> TopUp | None:
 
 
 def open_due() -> int:
-    """Write an attempt for each team that needs one. Returns how many. Safe beside itself, asks no provider."""
+    """Write an attempt for each team that needs one, and end those that nothing more will come of. Returns how many
+    were written. Safe beside itself, asks no provider."""
     if not is_configured():
         return 0
+    _give_up()
     return sum(_open(team_id) for team_id in list(_due().values_list("pk", flat=True)[:_BATCH]))
 
 
@@ -186,9 +188,11 @@ def _next_month(now: datetime) -> datetime:
 
 def _unsubmitted() -> QuerySet[TopUpAttempt]:
     """Attempts of which the provider has to be asked: not yet charged, or to be confirmed on a page not made yet."""
+    uncharged = Q(
+        state=State.PENDING, provider_payment_id="", created_at__gt=clock.from_now(-KEY_LASTS.total_seconds())
+    )
     return TopUpAttempt.objects.filter(
-        Q(state=State.PENDING, provider_payment_id="") | Q(state=State.REQUIRES_ACTION, action_url=""),
-        next_try_at__lte=clock.from_now(0),
+        uncharged | Q(state=State.REQUIRES_ACTION, action_url=""), next_try_at__lte=clock.from_now(0)
     )
 
 
@@ -215,19 +219,20 @@ def submit_in_background() -> None:
 
 def submit_due() -> int:
     """Ask the provider for each attempt that is due. Returns how many were asked for. Outside of transactions."""
-    _give_up()
     return sum(_submit(attempt_id) for attempt_id in list(_unsubmitted().values_list("pk", flat=True)[:_BATCH]))
 
 
 def _give_up() -> None:
     """End what can no longer be asked again, and what no customer has confirmed."""
     now = clock.db_now()
-    unknown = TopUpAttempt.objects.filter(state=State.PENDING, provider_payment_id="", created_at__lt=now - KEY_LASTS)
-    for attempt in unknown.filter(tries__gt=0).select_related("team")[:_BATCH]:
+    unknown = TopUpAttempt.objects.filter(
+        state=State.PENDING, provider_payment_id="", created_at__lte=now - KEY_LASTS
+    )
+    for attempt in unknown.select_related("team__organization")[:_BATCH]:
         with transaction.atomic():
-            fail(attempt, OUTCOME_UNKNOWN)
+            fail(attempt, OUTCOME_UNKNOWN if attempt.tries else "not_charged")
     waiting = TopUpAttempt.objects.filter(state=State.REQUIRES_ACTION, created_at__lt=now - ACTION_LASTS)
-    for attempt in waiting.select_related("team")[:_BATCH]:
+    for attempt in waiting.select_related("team__organization")[:_BATCH]:
         with transaction.atomic():
             fail(attempt, "not_confirmed")
 
@@ -256,6 +261,11 @@ def _submit(attempt_id: Any) -> int:
 
 
 def _charge(attempt: TopUpAttempt) -> None:
+    if not TopUp.objects.filter(team=attempt.team, is_enabled=True).exists():
+        # Withdrawn meanwhile. Whether an earlier try has charged, the webhook will tell.
+        with transaction.atomic():
+            fail(attempt, OUTCOME_UNKNOWN if attempt.tries else "switched_off")
+        return
     saved = SavedMethod.objects.filter(team=attempt.team).first()
     if saved is None:
         with transaction.atomic():

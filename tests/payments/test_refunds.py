@@ -8,6 +8,7 @@ from apps.core.models import AuditEntry, Event
 from apps.credits import ledger
 from apps.credits.models import Account, Entry
 from apps.payments.models import Dispute, Payment
+from apps.provisioning import services as provisioning
 from tests import make
 from tests.credits import books
 from tests.payments.conftest import PAYMENT, Sale, differences
@@ -107,6 +108,33 @@ def test_operator_who_took_back_by_hand_is_not_followed_by_a_second_take_back(sa
     refund(sale, 1000)
 
     assert sale.credits == 250
+
+
+def by_hand(sale: Sale) -> None:
+    provisioning.replenish(
+        sale.team, credits=250, payment_type="one_time", payment_id=PAYMENT, actor=make.TESTER, key="by hand"
+    )
+
+
+def test_refund_and_dispute_of_a_payment_that_an_operator_entered(sale):
+    by_hand(sale)
+    refund(sale, 1000)
+    assert sale.credits == 250
+
+    sale.send("charge.dispute.created")
+    assert sale.credits == 100
+    sale.send("charge.dispute.closed")
+
+    assert sale.credits == 250
+    assert differences() == []
+
+
+def test_dispute_alone_of_a_payment_that_an_operator_entered(sale):
+    by_hand(sale)
+
+    sale.send("charge.dispute.created")
+
+    assert sale.credits == 100
 
 
 # --- Disputes ----------------------------------------------------------------------------------------------

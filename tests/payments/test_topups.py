@@ -268,7 +268,7 @@ def test_action_that_nobody_took_is_given_up_even_without_a_webhook(low, stripe)
     topups.submit_due()
     TopUpAttempt.objects.update(created_at=F("created_at") - timedelta(hours=49))
 
-    topups.submit_due()
+    topups.open_due()
 
     assert (attempt().state, attempt().error_code) == ("failed", "not_confirmed")
 
@@ -296,7 +296,7 @@ def test_charge_that_was_never_answered_is_not_made_anew(low, stripe):
     topups.submit_due()
     TopUpAttempt.objects.update(created_at=F("created_at") - timedelta(hours=21), next_try_at=F("created_at"))
 
-    topups.submit_due()
+    assert (topups.submit_due(), topups.open_due()) == (0, 0)
 
     found = TopUp.objects.get()
     assert (attempt().state, attempt().error_code, len(stripe.asked)) == ("failed", "outcome_unknown", 1)
@@ -327,6 +327,24 @@ def test_changed_pack_is_not_charged_without_a_new_consent(low, stripe, pack):
 
     found = TopUp.objects.get()
     assert (found.is_enabled, found.disabled_reason) == (False, "pack_changed")
+
+
+def test_consent_that_was_withdrawn_is_not_charged(low, stripe):
+    topups.open_due()
+    topups.switch_off(low, actor=make.TESTER)
+
+    topups.submit_due()
+
+    assert (attempt().state, attempt().error_code, stripe.asked) == ("failed", "switched_off", [])
+
+
+def test_attempt_that_was_never_asked_for_is_not_charged_days_later(low, stripe):
+    topups.open_due()
+    TopUpAttempt.objects.update(created_at=F("created_at") - timedelta(hours=21))
+
+    assert (topups.submit_due(), topups.open_due()) == (0, 0)
+
+    assert (attempt().error_code, TopUp.objects.get().is_enabled, stripe.asked) == ("not_charged", True, [])
 
 
 def test_lost_method_switches_it_off(low, stripe):
