@@ -25,7 +25,7 @@ from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
-from apps.payments import topups
+from apps.payments import charging, topups
 
 BATCH = 200
 NAME = "sweeper"
@@ -99,8 +99,9 @@ def run() -> Swept:
     swept.forgotten += _forget_payloads()
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
     swept.granted += allowances.post_scheduled() + allowances.refill_due()
+    charging.give_up()
     swept.topped_up += topups.open_due()
-    topups.submit_in_background()
+    charging.submit_in_background()
     swept.sealed += _seal()
     if any((swept.taken_over, swept.failed, swept.expired, swept.jobs_closed, swept.holds_released)):
         log.warning("swept: %s", swept)

@@ -12,7 +12,7 @@ from apps.core.errors import DomainError
 from apps.core.money import exact_credits
 from apps.credits import ledger
 from apps.credits.models import Entry
-from apps.payments import currencies, topups
+from apps.payments import attempts, currencies
 from apps.payments.interface import PaymentEvent
 from apps.payments.models import Checkout, Dispute, Payment, TopUpAttempt
 from apps.provisioning import services as provisioning
@@ -30,7 +30,7 @@ def locked_payment(provider: str, provider_payment_id: str) -> Payment:
 def take_in(payment: Payment, event: PaymentEvent, *, checkout: Checkout | None, attempt: TopUpAttempt | None) -> str:
     """Grant what was paid for, or flag it. Returns what is wrong, empty when nothing is."""
     if attempt is not None:
-        topups.lock(attempt.team)
+        attempts.lock(attempt.team)
     if checkout is not None:
         checkout = Checkout.objects.select_for_update(of=("self",)).select_related("team").get(pk=checkout.pk)
     sold = checkout or attempt
@@ -46,7 +46,7 @@ def take_in(payment: Payment, event: PaymentEvent, *, checkout: Checkout | None,
         if checkout is not None and checkout.state == Checkout.State.OPEN:
             _end(checkout, Checkout.State.FAILED)
         if attempt is not None:
-            topups.fail(attempt, "flagged")
+            attempts.fail(attempt, "flagged")
     payment.save()
     # What came before it.
     settle(payment, cause=event)
@@ -90,7 +90,7 @@ def _grant(
     if checkout is not None:
         _end(checkout, Checkout.State.PAID)
     if attempt is not None:
-        topups.succeed(attempt, payment_id=payment.provider_payment_id)
+        attempts.succeed(attempt, payment_id=payment.provider_payment_id)
     audit.emit(
         "payment.paid",
         subject=f"payment:{payment.pk}",

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.ids import parse_uuid
-from apps.payments import settlement, topups
+from apps.payments import attempts, settlement
 from apps.payments.interface import Kind, PaymentEvent
 from apps.payments.models import Checkout, Dispute, Payment, SavedMethod, TopUpAttempt, WebhookEvent
 from apps.payments.providers import provider
@@ -86,7 +86,7 @@ def _ended(name: str, event: PaymentEvent) -> Handled:
     checkout, attempt = _checkout(event, name), _attempt(event)
     code = event.error_code or ("expired" if event.kind == Kind.EXPIRED else "declined")
     if attempt is not None:
-        topups.fail(attempt, code)
+        attempts.fail(attempt, code)
     if checkout is not None:
         state = Checkout.State.EXPIRED if event.kind == Kind.EXPIRED else Checkout.State.FAILED
         Checkout.objects.filter(pk=checkout.pk, state=Checkout.State.OPEN).update(state=state)
@@ -97,7 +97,7 @@ def _requires_action(name: str, event: PaymentEvent) -> Handled:
     attempt = _attempt(event)
     if attempt is None:
         return Outcome.IGNORED, "", None
-    topups.ask_customer(attempt, payment_id=event.payment_id, url=event.action_url, code=event.error_code)
+    attempts.ask_customer(attempt, payment_id=event.payment_id, url=event.action_url, code=event.error_code)
     return Outcome.APPLIED, "", None
 
 

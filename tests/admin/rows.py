@@ -15,7 +15,7 @@ from apps.credits.models import Account, BillingSettings, Entry, Grant
 from apps.credits.models_books import Period, PeriodBalance
 from apps.jobs import execution, services
 from apps.organizations.models import Membership, User
-from apps.payments import currencies, packs, topups, webhooks
+from apps.payments import attempts, currencies, packs, webhooks
 from apps.payments.interface import Kind, PaymentEvent
 from apps.payments.models import Checkout, SavedMethod, TopUp, TopUpAttempt
 from apps.teams.models import Team
@@ -115,7 +115,7 @@ def _sell(team: Team, number: int) -> None:
     attempt = TopUpAttempt.objects.create(
         team=team, organization=team.organization, credits=5, amount_minor=500, currency="USD"
     )
-    topups.fail(attempt, "card_declined")
+    attempts.fail(attempt, "card_declined")
     ahead = timezone.now() + timedelta(days=number)
     currencies.add_rate("EUR", units_per_usd_ppb=920_000_000, valid_from=ahead, actor=make.TESTER)
 

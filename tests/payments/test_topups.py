@@ -9,7 +9,7 @@ from django.db.models import F
 
 from apps.core.models import Event
 from apps.jobs import sweeper
-from apps.payments import packs, topups
+from apps.payments import attempts, charging, packs, topups
 from apps.payments.errors import PaymentMethodMissing
 from apps.payments.models import Checkout, Payment, SavedMethod, TopUp, TopUpAttempt
 from tests import make
@@ -61,7 +61,7 @@ def decline(stripe: Any, code: str = "card_declined", **error: Any) -> None:
 
 def test_B14_low_team_is_charged_and_gets_credits_by_the_webhook_alone(low, stripe):
     assert topups.open_due() == 1
-    assert topups.submit_due() == 1
+    assert charging.submit_due() == 1
 
     charged = attempt()
     assert (charged.state, charged.provider_payment_id) == ("pending", "pi_topup_1")
@@ -88,8 +88,8 @@ def test_B14_nobody_is_topped_up_who_did_not_ask(stripe, acme, globex, pack):
 def test_B14_one_attempt_is_open_at_a_time(low, stripe):
     assert topups.open_due() == 1
     assert topups.open_due() == 0
-    topups.submit_due()
-    assert (topups.open_due(), topups.submit_due()) == (0, 0)
+    charging.submit_due()
+    assert (topups.open_due(), charging.submit_due()) == (0, 0)
 
     with pytest.raises(IntegrityError), transaction.atomic():
         TopUpAttempt.objects.create(
@@ -101,7 +101,7 @@ def test_B14_one_attempt_is_open_at_a_time(low, stripe):
 def test_B14_monthly_ceiling_holds(low, stripe):
     for number in (1, 2):
         assert topups.open_due() == 1
-        topups.submit_due()
+        charging.submit_due()
         webhook("payment_intent.succeeded", attempt())
         books.spend(low, 300 - 50 * number, job=f"job-{number}")
 
@@ -121,7 +121,7 @@ def test_B14_open_attempts_count_against_the_ceiling(low, pack):
     topups.open_due()
 
     assert topups.spent_in_month(top_up, attempt().created_at) == 2500
-    topups.fail(attempt(), "card_declined")
+    attempts.fail(attempt(), "card_declined")
     assert topups.spent_in_month(top_up, attempt().created_at) == 0
 
 
@@ -152,7 +152,7 @@ def test_B14_decline_rests_a_day_and_three_switch_it_off(low, stripe):
     for number in (1, 2, 3):
         decline(stripe, decline_code="insufficient_funds")
         assert topups.open_due() == 1
-        topups.submit_due()
+        charging.submit_due()
         assert (attempt().state, attempt().error_code) == ("failed", "insufficient_funds")
         assert topups.open_due() == 0
         assert TopUp.objects.get().declines == number
@@ -167,7 +167,7 @@ def test_B14_decline_rests_a_day_and_three_switch_it_off(low, stripe):
 def test_decline_told_by_the_webhook_too_counts_once(low, stripe):
     decline(stripe)
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
 
     webhook("payment_intent.payment_failed", attempt())
 
@@ -177,10 +177,10 @@ def test_decline_told_by_the_webhook_too_counts_once(low, stripe):
 def test_success_forgets_declines(low, stripe):
     decline(stripe)
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
     rest_is_over()
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
 
     webhook("payment_intent.succeeded", attempt())
 
@@ -189,7 +189,7 @@ def test_success_forgets_declines(low, stripe):
 
 def test_payment_after_all_gives_its_credits(low, stripe):
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
     webhook("payment_intent.payment_failed", attempt())
     assert attempt().state == "failed"
 
@@ -200,7 +200,7 @@ def test_payment_after_all_gives_its_credits(low, stripe):
 
 def test_other_amount_is_flagged_and_closes_the_attempt(low, stripe):
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
 
     assert webhook("payment_intent.succeeded", attempt(), amount_received=1) == "flagged"
 
@@ -217,7 +217,7 @@ def needs_person(stripe: Any) -> None:
 def test_B14_payment_to_be_confirmed_is_a_page_for_the_customer(low, stripe, team_key):
     needs_person(stripe)
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
 
     (shown,) = team_key.get(URL).json()["attempts"]
     assert (shown["state"], shown["error_code"]) == ("requires_action", "authentication_required")
@@ -239,11 +239,11 @@ def test_page_that_was_not_made_is_made_by_the_next_sweep(low, stripe):
     needs_person(stripe)
     stripe.answers.append((500, {}))
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
     assert (attempt().state, attempt().action_url) == ("requires_action", "")
     TopUpAttempt.objects.update(next_try_at=F("created_at"))
 
-    topups.submit_due()
+    charging.submit_due()
 
     assert attempt().action_url.startswith("https://checkout.stripe.com/")
     assert Checkout.objects.count() == 1
@@ -252,7 +252,7 @@ def test_page_that_was_not_made_is_made_by_the_next_sweep(low, stripe):
 def test_page_that_nobody_used_ends_the_attempt(low, stripe):
     needs_person(stripe)
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
     checkout = Checkout.objects.get()
     metadata = {"checkout_id": str(checkout.pk), "attempt_id": str(attempt().pk)}
 
@@ -265,10 +265,10 @@ def test_page_that_nobody_used_ends_the_attempt(low, stripe):
 def test_action_that_nobody_took_is_given_up_even_without_a_webhook(low, stripe):
     needs_person(stripe)
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
     TopUpAttempt.objects.update(created_at=F("created_at") - timedelta(hours=49))
 
-    topups.open_due()
+    charging.give_up()
 
     assert (attempt().state, attempt().error_code) == ("failed", "not_confirmed")
 
@@ -279,12 +279,12 @@ def test_action_that_nobody_took_is_given_up_even_without_a_webhook(low, stripe)
 def test_B14_crash_between_row_and_charge_is_resumed_under_the_same_key(low, stripe):
     topups.open_due()
     stripe.answers.append((503, {}))
-    topups.submit_due()
+    charging.submit_due()
     assert (attempt().state, attempt().tries) == ("pending", 1)
-    assert topups.submit_due() == 0
+    assert charging.submit_due() == 0
     TopUpAttempt.objects.update(next_try_at=F("created_at"))
 
-    topups.submit_due()
+    charging.submit_due()
 
     assert [asked.headers["Idempotency-Key"] for asked in stripe.asked] == [f"top-up:{attempt().pk}"] * 2
     assert attempt().provider_payment_id == "pi_topup_1"
@@ -293,10 +293,11 @@ def test_B14_crash_between_row_and_charge_is_resumed_under_the_same_key(low, str
 def test_charge_that_was_never_answered_is_not_made_anew(low, stripe):
     topups.open_due()
     stripe.answers.append((503, {}))
-    topups.submit_due()
+    charging.submit_due()
     TopUpAttempt.objects.update(created_at=F("created_at") - timedelta(hours=21), next_try_at=F("created_at"))
 
-    assert (topups.submit_due(), topups.open_due()) == (0, 0)
+    assert charging.submit_due() == 0
+    charging.give_up()
 
     found = TopUp.objects.get()
     assert (attempt().state, attempt().error_code, len(stripe.asked)) == ("failed", "outcome_unknown", 1)
@@ -308,14 +309,14 @@ def test_charge_that_was_never_answered_is_not_made_anew(low, stripe):
 def test_webhook_that_is_faster_than_the_answer(low, stripe, monkeypatch):
     topups.open_due()
     which = attempt()
-    note = topups._note
+    note = charging._note
 
     def late(attempt, result):
         assert webhook("payment_intent.succeeded", which, id="pi_topup_1") == "applied"
         note(attempt, result)
 
-    monkeypatch.setattr(topups, "_note", late)
-    topups.submit_due()
+    monkeypatch.setattr(charging, "_note", late)
+    charging.submit_due()
 
     assert (attempt().state, books.figures(low)["posted"]) == ("succeeded", 350)
 
@@ -333,7 +334,7 @@ def test_consent_that_was_withdrawn_is_not_charged(low, stripe):
     topups.open_due()
     topups.switch_off(low, actor=make.TESTER)
 
-    topups.submit_due()
+    charging.submit_due()
 
     assert (attempt().state, attempt().error_code, stripe.asked) == ("failed", "switched_off", [])
 
@@ -342,7 +343,8 @@ def test_attempt_that_was_never_asked_for_is_not_charged_days_later(low, stripe)
     topups.open_due()
     TopUpAttempt.objects.update(created_at=F("created_at") - timedelta(hours=21))
 
-    assert (topups.submit_due(), topups.open_due()) == (0, 0)
+    assert charging.submit_due() == 0
+    charging.give_up()
 
     assert (attempt().error_code, TopUp.objects.get().is_enabled, stripe.asked) == ("not_charged", True, [])
 
@@ -350,7 +352,7 @@ def test_attempt_that_was_never_asked_for_is_not_charged_days_later(low, stripe)
 def test_lost_method_switches_it_off(low, stripe):
     SavedMethod.objects.all().delete()
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
 
     assert (attempt().error_code, TopUp.objects.get().is_enabled) == ("payment_method_missing", False)
     assert stripe.asked == []
@@ -359,17 +361,18 @@ def test_lost_method_switches_it_off(low, stripe):
 def test_sweeper_asks_for_nothing_without_configuration(low, settings, django_assert_num_queries):
     settings.STRIPE_SECRET_KEY = ""
     with django_assert_num_queries(0):
+        charging.give_up()
         assert topups.open_due() == 0
-        topups.submit_in_background()
+        charging.submit_in_background()
 
 
 @pytest.mark.django_db(transaction=True)
 def test_sweeper_begins_top_ups_and_does_not_wait_for_the_provider(low, stripe, monkeypatch):
     begun = []
-    monkeypatch.setattr(topups, "submit_due", lambda: begun.append("in its own thread"))
+    monkeypatch.setattr(charging, "submit_due", lambda: begun.append("in its own thread"))
 
     assert sweeper.run().topped_up == 1
-    with topups._submitting:
+    with charging._submitting:
         assert begun == ["in its own thread"]
 
 
@@ -377,7 +380,7 @@ def test_sweeper_begins_top_ups_and_does_not_wait_for_the_provider(low, stripe, 
 @pytest.mark.django_db(transaction=True)
 def test_B14_two_sweeps_at_once_make_one_attempt_and_one_charge(low, stripe):
     assert sum(racing.at_once([topups.open_due] * 6)) == 1
-    assert sum(racing.at_once([topups.submit_due] * 6)) == 1
+    assert sum(racing.at_once([charging.submit_due] * 6)) == 1
     assert (TopUpAttempt.objects.count(), len(stripe.asked)) == (1, 1)
 
 
@@ -385,7 +388,7 @@ def test_B14_two_sweeps_at_once_make_one_attempt_and_one_charge(low, stripe):
 @pytest.mark.django_db(transaction=True)
 def test_sweep_that_waits_for_a_webhook_sees_its_credits(low, stripe):
     topups.open_due()
-    topups.submit_due()
+    charging.submit_due()
     which = attempt()
 
     racing.at_once([lambda: webhook("payment_intent.succeeded", which), *[topups.open_due] * 4])
