@@ -217,7 +217,7 @@ class AccessDenied(SaaSLLMError):
 
 
 class InsufficientCredits(SaaSLLMError):
-    """Raised when the team's credits do not cover the request (403; 402 under /v1)."""
+    """Raised when the team's credits, or a spend limit, do not cover the request (403; 402 under /v1)."""
 
 
 class NotFound(SaaSLLMError):
@@ -242,6 +242,9 @@ class StreamError(Exception):
         self.idempotency_key = idempotency_key
         super().__init__(f"Stream error: {reason}")
 
+
+# Codes of requests that were refused for money.
+MONEY_CODES = frozenset(["insufficient_credits", "spend_limit_reached"])
 
 # Codes of calls that failed: nothing was charged, and their key will only ever repeat that they did.
 FAILED_CALLS = frozenset(
@@ -758,7 +761,7 @@ def _error_class(response: httpx.Response) -> type[SaaSLLMError]:
         case 401:
             return AuthenticationError
         case 403 if code:
-            return InsufficientCredits if code == "insufficient_credits" else AccessDenied
+            return InsufficientCredits if code in MONEY_CODES else AccessDenied
         case 403:
             # What stands in quotes is an identifier: a team may be called 'credit-desk'.
             words = re.sub(r"'[^']*'", "", detail).lower()

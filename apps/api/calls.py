@@ -18,9 +18,11 @@ from apps.api.jobs import JobType, operator_job
 from apps.api.parsing import Input, JSONObject, parse
 from apps.core import crypto
 from apps.core.clock import iso
+from apps.core.errors import DomainError
 from apps.credits import billing
-from apps.jobs import replies, services, waiting
+from apps.jobs import refusals, replies, services, waiting
 from apps.jobs.models import Call
+from apps.virtual_keys.services import Principal
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TOOLS = ("function", "custom")
@@ -122,6 +124,13 @@ class CallView(KeyView):
     starts_work = True
     shows_job = False
 
+    def require_may(self, principal: Principal, request: Request) -> None:
+        try:
+            super().require_may(principal, request)
+        except DomainError as error:
+            refusals.record_early(principal, error, job_id=self.kwargs.get("job_id", ""))
+            raise
+
     def request_of(self, body: CallInput, request: Request, **more: Any) -> services.CallRequest:
         return services.CallRequest(
             body=body.body(),
@@ -137,7 +146,7 @@ class CallView(KeyView):
         """The call once it has succeeded. Raises: CallStillRunning, or the call's own failure."""
         call = waiting.wait(self.principal.team, submitted, wait_s, with_job=self.shows_job)
         if call.state != Call.State.SUCCEEDED:
-            raise waiting.failure(call)
+            raise waiting.failure(call, headers=submitted.headers)
         return call
 
 
@@ -158,7 +167,7 @@ class LlmCall(CallView):
                 idempotent=self.idempotent(request),
             )
             call = self.wait(submitted, wait_s)
-        return with_ids(answer(present.answer(call), is_replay=submitted.is_replay), call)
+        return _with_limits(with_ids(answer(present.answer(call), is_replay=submitted.is_replay), call), submitted)
 
 
 class CreateAndCall(CallView):
@@ -192,7 +201,7 @@ class CreateAndCall(CallView):
             "completed_at": iso(job.completed_at),
             "credits_remaining": figures["credits_remaining"],
         }
-        return with_ids(answer(data, is_replay=submitted.is_replay), call)
+        return _with_limits(with_ids(answer(data, is_replay=submitted.is_replay), call), submitted)
 
 
 class OneCall(EitherView):
@@ -211,6 +220,13 @@ class OneCall(EitherView):
             return with_ids(response, call)
         error = {"status": call.error_status, "code": call.error_code, "detail": call.error_message}
         return with_ids(Response(body | {"error": error}), call)
+
+
+def _with_limits(response: Response, submitted: services.Submitted) -> Response:
+    """Tell what rate limits leave."""
+    for name, value in submitted.headers.items():
+        response[name] = value
+    return response
 
 
 def with_ids(response: Response, call: Call) -> Response:

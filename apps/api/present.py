@@ -172,6 +172,7 @@ def organization(found: Organization, *, to_operator: bool) -> dict[str, Any]:
         "status": found.status,
         "display_currency": found.display_currency,
         "metadata": found.metadata,
+        "time_zone": found.time_zone,
         "created_at": iso(found.created_at),
         "updated_at": iso(found.updated_at),
         "default_team": None,
@@ -229,7 +230,7 @@ def team_credits(found: Team, balance: Balance, plan: Plan, refill: Refill, *, t
         "team_id": found.team_id,
         "organization_id": found.organization.organization_id,
         **balance.as_wire(),
-        "credit_limit": None,
+        "credit_limit": whole_credits(balance.credit_line_micros) or None,
         **auto_refill(refill),
         "budget_mode": plan.budget_mode,
         "credits_per_dollar": plan.credits_per_dollar,
@@ -283,11 +284,16 @@ PAYMENT_TYPES = {"payment:subscription": "subscription_payment", "payment:one_ti
 
 def transaction(found: Team, posting: Posting) -> dict[str, Any]:
     """A ledger entry of a team: a positive amount, its direction told by what was posted before and after."""
+    return account_transaction(posting, team_id=found.team_id, organization_id=found.organization.organization_id)
+
+
+def account_transaction(posting: Posting, *, team_id: str | None, organization_id: str) -> dict[str, Any]:
+    """A ledger entry of a wallet, or of an organization's pool, which is no team's."""
     entry = posting.entry
     return {
         "transaction_id": str(entry.pk),
-        "team_id": found.team_id,
-        "organization_id": found.organization.organization_id,
+        "team_id": team_id,
+        "organization_id": organization_id,
         "job_id": entry.job or None,
         "transaction_type": PAYMENT_TYPES.get(entry.source) or TRANSACTION_TYPES[entry.kind],
         "credits_amount": whole_credits(entry.amount_micros),

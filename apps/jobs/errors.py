@@ -1,6 +1,6 @@
 """Rules of jobs and calls that a request can break, and how a call can fail."""
 
-from apps.core.errors import InvalidRequest, NotFound, Unavailable
+from apps.core.errors import InvalidRequest, NotAllowed, NotFound, Unavailable
 
 
 class JobNotFound(NotFound):
@@ -27,6 +27,16 @@ class TooManyCalls(InvalidRequest):
     """Raised when a job has as many calls as one may have."""
 
     code = "too_many_calls"
+
+
+class JobCostCap(NotAllowed):
+    """Raised when a job's calls may come to more than its price covers; nothing is held for the refused one."""
+
+    code = "job_cost_cap"
+    message = (
+        "The job's price does not cover this call: its calls may come to more than one job may use. Ask for fewer"
+        " tokens, complete the job, or go on in another."
+    )
 
 
 class ServerBusy(Unavailable):

@@ -25,6 +25,7 @@ from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.limits import decisions
 from apps.payments import charging, topups
 
 BATCH = 200
@@ -34,6 +35,9 @@ DEAD_AFTER_S = 20.0
 _REPUBLISH_AT_MOST_S = 60.0
 # Sealing looks at every account, so not each sweep does it.
 _SEAL_EVERY_S = 60.0
+
+# The last account that was looked at for expired credits; none after a whole round.
+_progress: dict[str, int | None] = {"expiry": None}
 
 log = logging.getLogger("saasllm.sweeper")
 
@@ -49,6 +53,7 @@ class Swept:
     unanswered: int = 0
     jobs_closed: int = 0
     holds_released: int = 0
+    credits_expired: int = 0
     forgotten: int = 0
     granted: int = 0
     topped_up: int = 0
@@ -60,7 +65,8 @@ class Swept:
             f"published {self.published}, taken over {self.taken_over}, failed {self.failed},"
             f" expired {self.expired}, unanswered {self.unanswered}, jobs closed {self.jobs_closed},"
             f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten},"
-            f" grants posted {self.granted}, top-ups begun {self.topped_up}, blocks sealed {self.sealed}"
+            f" grants posted {self.granted}, top-ups begun {self.topped_up}, blocks sealed {self.sealed},"
+            f" accounts expired {self.credits_expired}"
         )
 
 
@@ -96,7 +102,9 @@ def run() -> Swept:
     swept.published += _publish_due()
     swept.jobs_closed += _close_abandoned_jobs()
     swept.holds_released += _release_orphaned_holds()
+    swept.credits_expired += _expire_credits()
     swept.forgotten += _forget_payloads()
+    swept.forgotten += decisions.purge(timedelta(days=settings.DECISION_RETENTION_DAYS), limit=BATCH)
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
     swept.granted += allowances.post_scheduled() + allowances.refill_due()
     charging.give_up()
@@ -298,7 +306,8 @@ def _mark_callers_of_dead_processes() -> int:
 
 
 def _close_abandoned_jobs() -> int:
-    """Jobs without activity: charged as completed if a call succeeded (else never completing would be free)."""
+    """Jobs without activity: charged as completed if a call succeeded (else never completing would be free), unless
+    their card says that abandoned ones are free."""
     stale = Job.objects.filter(
         status__in=[Job.Status.PENDING, Job.Status.IN_PROGRESS, Job.Status.PAUSED],
         open_calls=0,
@@ -314,7 +323,7 @@ def _close_abandoned_jobs() -> int:
             lifecycle.close_job(
                 job,
                 verdict,
-                closed_by="sweeper",
+                closed_by=lifecycle.CLOSED_BY_SWEEPER,
                 error_message=None if job.successful_calls else "Abandoned: no activity",
             )
             closed += 1
@@ -340,6 +349,13 @@ def _release_orphaned_holds() -> int:
                 log.error("released an orphaned hold of job %s", hold.job)
                 released += 1
     return released
+
+
+def _expire_credits() -> int:
+    """Post what has expired of wallets and pools; holds wait for nobody to do so. Each run goes on where the one
+    before ended: what an open hold keeps of an expired lot is looked at again and again, and must not be all."""
+    posted, _progress["expiry"] = ledger.expire_due(after=_progress["expiry"] or 0, limit=BATCH)
+    return posted
 
 
 def _forget_payloads() -> int:

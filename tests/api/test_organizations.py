@@ -99,6 +99,7 @@ def test_one_organization_by_operator_and_by_its_own_key(acme, operator, team_ke
         "status",
         "display_currency",
         "metadata",
+        "time_zone",
         "created_at",
         "updated_at",
         "default_team",

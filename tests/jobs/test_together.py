@@ -19,6 +19,7 @@ from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.lifecycle import End, Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.jobs.streaming import marks
 from apps.teams import services as teams
 from apps.teams.errors import TeamNotActive
 from tests import make
@@ -64,7 +65,7 @@ def served(**more: Any) -> Outcome:
 
 
 @contextmanager
-def locked_elsewhere(row: Job | Account) -> Iterator[None]:
+def locked_elsewhere(row: Job | Account | Call | Attempt) -> Iterator[None]:
     """The row under another transaction's lock."""
     is_locked, may_end = threading.Event(), threading.Event()
 
@@ -627,6 +628,52 @@ def test_failed_try_is_settled_in_a_group_too(acme: make.Customer, monkeypatch: 
     call = steps.call_of(submitted)
     assert (call.state, call.error_code, call.error_status) == ("failed", "provider_error", 500)
     assert steps.fresh(job).failed_calls == 1
+
+
+def test_group_is_weighed_by_what_it_writes(acme: make.Customer):
+    light, heavy = (wish(acme, steps.open_job(acme), text) for text in ("a", "b" * 1_000_000))
+    assert group_admission._weight(heavy) - group_admission._weight(light) == 999_999
+    (one,) = claimed(acme, steps.open_job(acme))
+    assert execution._weight(End(one.call, served(response="\u00e9" * 1_000_000))) == 2_000_000
+    assert group_admission._admissions._weigh is group_admission._weight
+    assert execution._ends._weigh is execution._weight
+
+
+# --- Streams ------------------------------------------------------------------------------------------------
+
+
+def test_progress_of_streams_is_saved_without_waiting_for_one_that_ends(acme: make.Customer):
+    ours = [marks.Progress(one.call.pk, one.call.claim, 7) for one in claimed(acme, *[steps.open_job(acme)] * 3)]
+    tries = [Attempt.objects.get(call=each.call_id) for each in ours]
+
+    with locked_elsewhere(tries[1]):
+        marks._save(ours)
+    assert [Attempt.objects.get(pk=each.pk).delivered_bytes for each in tries] == [7, 0, 7]
+
+    # What was left out comes with the next round.
+    marks._save([each for each in ours if each.delivered_bytes != each._saved_bytes])
+    assert Attempt.objects.get(pk=tries[1].pk).delivered_bytes == 7
+
+
+def test_progress_of_another_claim_is_not_overwritten_in_a_group(acme: make.Customer):
+    first, second = claimed(acme, *[steps.open_job(acme)] * 2)
+    marks._save([marks.Progress(first.call.pk, 2, 9), marks.Progress(second.call.pk, 1, 9)])
+    assert Attempt.objects.get(call=first.call).delivered_bytes == 0
+    assert Attempt.objects.get(call=second.call).delivered_bytes == 9
+
+
+def test_callers_who_left_are_noted_without_waiting_for_a_call_that_ends(acme: make.Customer):
+    calls = [one.call for one in claimed(acme, *[steps.open_job(acme)] * 3)]
+    mailbox = replies.Mailbox()
+    mailbox._owed = [str(call.pk) for call in calls]
+
+    with locked_elsewhere(calls[1]):
+        mailbox._pay()
+    assert mailbox._owed == [str(calls[1].pk)]
+    assert Call.objects.filter(unanswered_at__isnull=False).count() == 2
+
+    mailbox._pay()
+    assert (mailbox._owed, Call.objects.filter(unanswered_at__isnull=True).count()) == ([], 0)
 
 
 # --- Answers ------------------------------------------------------------------------------------------------

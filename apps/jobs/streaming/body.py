@@ -117,6 +117,8 @@ def response(request: HttpRequest, body: Body) -> StreamingHttpResponse:
     answer["X-Accel-Buffering"] = "no"
     answer["X-Job-Id"] = str(body.call.job_id)
     answer["X-Call-Id"] = str(body.call.pk)
+    for name, value in body.submitted.headers.items():
+        answer[name] = value
     if body.submitted.is_replay:
         answer["Idempotency-Replayed"] = "true"
     return answer
@@ -154,7 +156,7 @@ def opened(
             mailbox.owe(call_id)
             raise
         if first and isinstance(first[0], End) and first[0].call.state != Call.State.SUCCEEDED:
-            raise waiting.failure(first[0].call)
+            raise waiting.failure(first[0].call, headers=submitted.headers)
         return Body(team, call, submitted, first, events, writer_for(call), place.pop_all())
 
 

@@ -11,8 +11,8 @@ class Migration(migrations.Migration):
     initial = True
 
     dependencies = [
-        ('credits', '0004_offers'),
-        ('organizations', '0002_display_currency'),
+        ('credits', '0006_rate_card_policies'),
+        ('organizations', '0003_display_currency'),
         ('teams', '0001_initial'),
     ]
 
