@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, KeyView
+from apps.api.budgets import BudgetInput
 from apps.api.display import display_of_job
 from apps.api.idempotent import answer
 from apps.api.jobs import JobType, operator_job
@@ -20,7 +21,7 @@ from apps.core import crypto
 from apps.core.clock import iso
 from apps.core.errors import DomainError
 from apps.credits import billing
-from apps.jobs import refusals, replies, services, waiting
+from apps.jobs import escrow, refusals, replies, services, waiting
 from apps.jobs.models import Call
 from apps.virtual_keys.services import Principal
 
@@ -102,7 +103,7 @@ class LlmCallInput(CallInput):
     call_metadata: JSONObject | None = None
 
 
-class CreateAndCallInput(CallInput):
+class CreateAndCallInput(CallInput, BudgetInput):
     """A job with one call, in one request."""
 
     team_id: str
@@ -144,7 +145,8 @@ class CallView(KeyView):
 
     def wait(self, submitted: services.Submitted, wait_s: float) -> Call:
         """The call once it has succeeded. Raises: CallStillRunning, or the call's own failure."""
-        call = waiting.wait(self.principal.team, submitted, wait_s, with_job=self.shows_job)
+        with_job = self.shows_job or submitted.has_ceiling
+        call = waiting.wait(self.principal.team, submitted, wait_s, with_job=with_job)
         if call.state != Call.State.SUCCEEDED:
             raise waiting.failure(call, headers=submitted.headers)
         return call
@@ -167,7 +169,8 @@ class LlmCall(CallView):
                 idempotent=self.idempotent(request),
             )
             call = self.wait(submitted, wait_s)
-        return _with_limits(with_ids(answer(present.answer(call), is_replay=submitted.is_replay), call), submitted)
+        data = present.answer(call) | {"escrow": escrow.of_call(call)}
+        return _with_limits(with_ids(answer(data, is_replay=submitted.is_replay), call), submitted)
 
 
 class CreateAndCall(CallView):
@@ -183,7 +186,7 @@ class CreateAndCall(CallView):
         with mailbox.place():
             submitted = services.submit_one_call_job(
                 self.principal,
-                services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}),
+                services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}, body.budget()),
                 self.request_of(body, request),
                 wait_s=wait_s,
                 reply_to=mailbox.name,
@@ -200,6 +203,7 @@ class CreateAndCall(CallView):
             "costs": figures,
             "completed_at": iso(job.completed_at),
             "credits_remaining": figures["credits_remaining"],
+            "escrow": escrow.as_wire(job),
         }
         return _with_limits(with_ids(answer(data, is_replay=submitted.is_replay), call), submitted)
 
@@ -212,7 +216,7 @@ class OneCall(EitherView):
         team = principal.team if principal else operator_job(job_id).team
         call = services.find_call(team, job_id, call_id)
         if call.state == Call.State.SUCCEEDED:
-            return with_ids(Response(present.answer(call)), call)
+            return with_ids(Response(present.answer(call) | {"escrow": escrow.of_call(call)}), call)
         body: dict[str, Any] = {"call_id": str(call.pk), "job_id": str(call.job_id), "status": call.state}
         if call.is_open:
             response = Response(body)

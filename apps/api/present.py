@@ -12,6 +12,7 @@ from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits import pricing
 from apps.credits.allowances import Refill
 from apps.credits.billing import Balance, Plan, Posting
+from apps.jobs import escrow
 from apps.jobs.models import Call, Job
 from apps.jobs.streaming.chunks import completion_id, usage
 from apps.organizations.models import Organization
@@ -85,6 +86,8 @@ def job(found: Job) -> dict[str, Any]:
         "credits_charged": exact_credits(found.charged_micros),
         "charge_pending": found.charge_state == Job.ChargeState.PENDING,
         "model_groups_used": found.model_groups_used,
+        "deadline": iso(found.deadline_at),
+        "escrow": escrow.as_wire(found),
     }
 
 
@@ -100,6 +103,7 @@ def completion(found: Job, calls: list[Call], balance: Balance, *, show_costs: b
         "credits_remaining": figures["credits_remaining"],
         "total_calls": figures["total_calls"],
         "charge_pending": figures["charge_pending"],
+        "escrow": escrow.as_wire(found),
     }
 
 

@@ -14,7 +14,7 @@ from apps.api.calls import CallView, CreateAndCallInput, LlmCallInput
 from apps.api.display import display_of_job
 from apps.api.parsing import parse
 from apps.credits import billing
-from apps.jobs import services, waiting
+from apps.jobs import escrow, services, waiting
 from apps.jobs.models import Call
 from apps.jobs.streaming.body import opened, response
 from apps.jobs.streaming.chunks import ChunkWriter, event, usage
@@ -37,7 +37,7 @@ class Writer(ChunkWriter):
 
     def more(self, call: Call) -> dict[str, Any]:
         """What the last chunk says beside OpenAI's keys."""
-        return {}
+        return {"escrow": escrow.of_call(call)}
 
     def error(self, message: str) -> bytes:
         return event({"error": message})
@@ -54,7 +54,8 @@ class WriterWithCosts(Writer):
         team = call.job.team
         show_costs = billing.shows_costs(team)
         figures = present.costs(call.job, billing.balance(team), show_costs=show_costs)
-        return {"costs": figures | display_of_job(self._organization, call.job, show_costs=show_costs)}
+        figures |= display_of_job(self._organization, call.job, show_costs=show_costs)
+        return {"costs": figures, **super().more(call)}
 
 
 class LlmCallStream(CallView):
@@ -93,7 +94,7 @@ class CreateAndCallStream(CallView):
                 self.principal.team,
                 submit=lambda reply_to: services.submit_one_call_job(
                     self.principal,
-                    services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}),
+                    services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}, body.budget()),
                     asked,
                     wait_s=settings.CALL_WAIT_MAX_S,
                     reply_to=reply_to,

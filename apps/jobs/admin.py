@@ -63,6 +63,9 @@ class JobAdmin(ReadOnlyAdmin):
                     credits_column("charged_micros"),
                     credits_column("held_micros"),
                     credits_column("uncollected_micros"),
+                    credits_column("max_micros"),
+                    "reserves_ceiling",
+                    "on_cap",
                     usd_column("provider_cost_nanousd"),
                     usd_column("lost_cost_nanousd", "cost of failed attempts"),
                     "unpriced_calls",
@@ -89,7 +92,7 @@ class JobAdmin(ReadOnlyAdmin):
                 )
             },
         ),
-        ("Times", {"fields": ("created_at", "started_at", "completed_at", "active_at", "closed_by")}),
+        ("Times", {"fields": ("created_at", "started_at", "completed_at", "active_at", "deadline_at", "closed_by")}),
     )
 
     def page_links(self, obj: Job) -> list[PageLink]:

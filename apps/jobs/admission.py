@@ -17,7 +17,7 @@ from apps.core import clock, json_bytes
 from apps.core.errors import InvalidField
 from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
-from apps.jobs import bounds, candidates, lifecycle, media, spending, statements, validity
+from apps.jobs import bounds, candidates, escrow, lifecycle, media, spending, statements, validity
 from apps.jobs.errors import JobClosed, JobCostCap, TooManyCalls
 from apps.jobs.models import Call, CallPayload, Job
 from apps.limits.gate import Passage
@@ -63,6 +63,7 @@ def admit(
     require_active(job.team.status, job.team.organization.status)
     if job.is_closed:
         raise JobClosed(f"Job is already {job.wire_status}")
+    escrow.require_in_time(job)
     if job.total_calls >= settings.CALLS_PER_JOB_MAX:
         raise TooManyCalls(f"A job may have {settings.CALLS_PER_JOB_MAX} calls. Open another job.")
     call_metadata = call_metadata_of(job, request)
@@ -70,7 +71,8 @@ def admit(
     terms = lifecycle.terms_of(job)
     if terms is None:
         terms = freeze(job, pricing.terms_in_force(job.team, job.job_type))
-        spending.begin(job, window_ids)
+    if job.total_calls == 0:
+        spending.begin(job, window_ids, before=passage)
     bound = bounds.of_call(request.body, model)
     with spending.counted(job, before=passage):
         hold_for_call(job, terms, model, bound)
@@ -196,13 +198,22 @@ def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: b
         if caused + bound.nanousd > terms.cost_cap_nanousd:
             raise JobCostCap
     if not terms.is_metered:
+        escrow.require_room(job, lambda _: terms.price_micros)
         if job.held_micros == 0 and terms.price_micros > 0:
-            ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros, job_type=job.job_type)
+            held = ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros, job_type=job.job_type)
+            if held.amount_micros < terms.price_micros:
+                # Of a reservation that was given back.
+                ledger.extend(job.team, job=str(job.pk), to_micros=terms.price_micros, job_type=job.job_type)
             job.held_micros = terms.price_micros
         return
-    needed = lifecycle.needed_hold(
-        job, terms, more_nanousd=bound.nanousd, more_tokens=bound.input_tokens + bound.output_tokens
-    )
+
+    def needed_of(locked: Job) -> int:
+        return lifecycle.needed_hold(
+            locked, terms, more_nanousd=bound.nanousd, more_tokens=bound.input_tokens + bound.output_tokens
+        )
+
+    escrow.require_room(job, needed_of)
+    needed = needed_of(job)
     if needed > job.held_micros:
         ledger.extend(job.team, job=str(job.pk), to_micros=needed, job_type=job.job_type)
         job.held_micros = needed

@@ -1,5 +1,8 @@
 """Rules of jobs and calls that a request can break, and how a call can fail."""
 
+from collections.abc import Callable
+from typing import Any
+
 from apps.core.errors import InvalidRequest, NotAllowed, NotFound, Unavailable
 
 
@@ -27,6 +30,29 @@ class TooManyCalls(InvalidRequest):
     """Raised when a job has as many calls as one may have."""
 
     code = "too_many_calls"
+
+
+class JobDeadlinePassed(InvalidRequest):
+    """Raised when a call is asked of a job whose deadline has passed."""
+
+    code = "job_deadline_passed"
+
+
+class JobCapReached(NotAllowed):
+    """Raised when a call would make its job hold more than its ceiling, or the job is paused at it.
+
+    `needed` tells what the job would have to hold with the call; `pauses`: the job is to be paused for it.
+    """
+
+    code = "job_cap_reached"
+    needed: Callable[[Any], int] | None = None
+    pauses = False
+
+
+class CeilingTooLow(InvalidRequest):
+    """Raised when a job's ceiling is to be lower than what it used and what its open calls may use."""
+
+    code = "max_credits_too_low"
 
 
 class JobCostCap(NotAllowed):

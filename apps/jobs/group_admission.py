@@ -30,6 +30,8 @@ class Submitted:
     is_replay: bool = False
     # What the answer says of rate limits.
     headers: dict[str, str] = field(default_factory=dict)
+    # Its answer then says what remains of it.
+    has_ceiling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,11 @@ def _admit_many(wishes: Sequence[_Wish]) -> list[Submitted | None]:
                 deadline_in=timedelta(seconds=settings.CALL_DEADLINE_S),
                 publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
             )
-    return [
-        Submitted(wish.job_id, admitted[place][0].pk, is_new=True) if place in admitted else None
-        for place, wish in enumerate(wishes)
-    ]
+    return [_submitted(admitted[place][0]) if place in admitted else None for place in range(len(wishes))]
+
+
+def _submitted(call: Call) -> Submitted:
+    return Submitted(call.job_id, call.pk, is_new=True, has_ceiling=call.job.max_micros is not None)
 
 
 def _has_written_nothing(error: BaseException) -> bool:
@@ -134,6 +137,8 @@ def _terms_of_plain_call(job: Job, wish: _Wish) -> pricing.Terms | None:
         or job.status not in (Job.Status.PENDING, Job.Status.IN_PROGRESS)
         or not _has_room(job, wish)
     ):
+        return None
+    if job.deadline_at is not None or (job.max_micros is not None and terms.price_micros > job.max_micros):
         return None
     try:
         require_active(job.team.status, job.team.organization.status)

@@ -331,10 +331,13 @@ def _settle_credits(job: Job) -> None:
         due = due_of(job, terms)
         if due.micros or (job.status == Status.COMPLETED and job.successful_calls):
             reason = f"{job.job_type} ({due.explanation})" if due.by_policy else job.job_type
+            # A provider that did not keep to its caps breaks no promise of ours: the ceiling holds.
+            most = due.micros if job.max_micros is None else min(due.micros, job.max_micros)
             charge = ledger.charge(
-                job.team, job=str(job.pk), amount_micros=due.micros, reason=reason, job_type=job.job_type
+                job.team, job=str(job.pk), amount_micros=most, reason=reason, job_type=job.job_type
             )
-            job.charged_micros, job.uncollected_micros = charge.charged_micros, charge.uncollected_micros
+            job.charged_micros = charge.charged_micros
+            job.uncollected_micros = charge.uncollected_micros + due.micros - most
             job.charge_state, job.held_micros = ChargeState.CHARGED, 0
             return
     if job.held_micros:
@@ -343,7 +346,9 @@ def _settle_credits(job: Job) -> None:
 
 
 def _give_slack_back(job: Job, terms: Terms) -> None:
-    """Shrink a metered job's hold when more than a quarter of it can no longer be needed."""
+    """Shrink a metered job's hold when more than a quarter of it can no longer be needed, unless it is reserved."""
+    if job.reserves_ceiling:
+        return
     needed = needed_hold(job, terms)
     if job.held_micros - needed > job.held_micros // 4:
         ledger.extend(job.team, job=str(job.pk), to_micros=needed, job_type=job.job_type)

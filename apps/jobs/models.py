@@ -34,6 +34,12 @@ class Job(models.Model):
         CHARGED = "charged"
         FREE = "free"
 
+    class OnCap(models.TextChoices):
+        REFUSE = "refuse"
+        PAUSE = "pause"
+
+    OPEN_STATUSES: ClassVar[tuple[str, ...]] = ("pending", "in_progress", "paused")
+
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="jobs", db_index=False)
@@ -56,6 +62,12 @@ class Job(models.Model):
     spend_windows = models.JSONField(
         null=True, blank=True, help_text="ids of the spend limits' periods it counts in, kept from its first call on"
     )
+    max_micros = models.BigIntegerField(null=True, blank=True, help_text="ceiling of what it may hold and cost")
+    reserves_ceiling = models.BooleanField(default=False, help_text="its hold is the whole ceiling from the start")
+    on_cap = models.CharField(
+        max_length=8, choices=OnCap, default=OnCap.REFUSE, help_text="what a call beyond the ceiling does to it"
+    )
+    deadline_at = models.DateTimeField(null=True, blank=True, help_text="no calls afterwards; the sweeper closes it")
 
     total_calls = models.PositiveIntegerField(default=0)
     open_calls = models.PositiveIntegerField(default=0)
@@ -100,6 +112,9 @@ class Job(models.Model):
                 name="job_charge_state",
             ),
             models.CheckConstraint(condition=Q(held_micros__gte=0, charged_micros__gte=0), name="job_money"),
+            models.CheckConstraint(
+                condition=Q(max_micros__isnull=True, reserves_ceiling=False) | Q(max_micros__gt=0), name="job_ceiling"
+            ),
         ]
         indexes = [
             models.Index(fields=["team", "-created_at"], name="job_team"),
@@ -108,6 +123,11 @@ class Job(models.Model):
                 fields=["active_at"],
                 condition=Q(status__in=["pending", "in_progress", "paused"]),
                 name="job_open",
+            ),
+            models.Index(
+                fields=["deadline_at"],
+                condition=Q(deadline_at__isnull=False, status__in=["pending", "in_progress", "paused"]),
+                name="job_deadline",
             ),
         ]
 

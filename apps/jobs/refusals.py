@@ -15,12 +15,14 @@ from apps.virtual_keys.services import Principal
 log = logging.getLogger("saasllm.jobs")
 
 
-def record_early(principal: Principal, error: DomainError, *, job_id: str = "") -> None:
-    """Keep a refusal that came before its call was looked at: of the team, or of what its key may do."""
-    record(principal, error, Refused(job_id), gate.free())
+def record_early(principal: Principal, error: DomainError, *, job_id: str = "", kind: str = "call.refused") -> None:
+    """Keep a refusal that came before a call was looked at: of the team, of what its key may do, or of a job."""
+    record(principal, error, Refused(job_id), gate.free(), kind=kind)
 
 
-def record(principal: Principal, error: DomainError, refused: Refused, passage: Passage) -> None:
+def record(
+    principal: Principal, error: DomainError, refused: Refused, passage: Passage, *, kind: str = "call.refused"
+) -> None:
     """Keep a refusal, in a transaction of its own. It stands also when it cannot be kept."""
     if error is passage.refusal:
         error.headers |= passage.headers
@@ -31,8 +33,8 @@ def record(principal: Principal, error: DomainError, refused: Refused, passage: 
         with transaction.atomic():
             decision = decisions.record(principal, error, refused, limits=limits)
             audit.emit(
-                "call.refused",
-                subject=f"job:{refused.job_id}"[:255],
+                kind,
+                subject=f"job:{refused.job_id}"[:255] if refused.job_id else f"team:{principal.team.team_id}"[:255],
                 organization_id=principal.organization.organization_id,
                 team_id=principal.team.team_id,
                 code=error.code,

@@ -17,10 +17,12 @@ from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict
 from apps.core.ids import parse_uuid
 from apps.core.prepared import Select
-from apps.credits import billing
-from apps.jobs import admission, lifecycle, passing, refusals, statements
+from apps.credits import billing, ledger, pricing
+from apps.credits.errors import InsufficientCredits
+from apps.jobs import admission, escrow, lifecycle, passing, refusals, statements
 from apps.jobs.admission import CallRequest as CallRequest
-from apps.jobs.errors import CallNotFound, JobNotFound
+from apps.jobs.errors import CallNotFound, JobCapReached, JobNotFound
+from apps.jobs.escrow import Budget
 from apps.jobs.group_admission import Submitted as Submitted
 from apps.jobs.group_admission import submit_together
 from apps.jobs.models import Call, Job
@@ -38,22 +40,28 @@ class NewJob:
     job_type: str
     user_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
 
 
 def open_job(principal: Principal, new: NewJob, *, idempotent: idempotency.Request | None = None) -> tuple[Job, bool]:
     """Open a job, `pending` and free until its first call. Returns it and whether it is a replay.
 
-    Raises: TeamNotActive, InvalidField, IdempotencyConflict.
+    Raises: TeamNotActive, InvalidField, IdempotencyConflict; InsufficientCredits for a reservation, of which nothing
+    is left but a record of the refusal.
     """
-    with transaction.atomic():
-        slot = idempotency.claim(idempotent) if idempotent else None
-        if slot is not None and slot.is_replay:
-            return find_job(principal.team, slot.result["job_id"]), True
-        admission.require_metadata_fits("metadata", new.metadata)
-        _require_active(principal.team)
-        job = _insert_job(principal, new)
-        if slot is not None:
-            slot.record({"job_id": str(job.pk)})
+    try:
+        with transaction.atomic():
+            slot = idempotency.claim(idempotent) if idempotent else None
+            if slot is not None and slot.is_replay:
+                return find_job(principal.team, slot.result["job_id"]), True
+            admission.require_metadata_fits("metadata", new.metadata)
+            _require_active(principal.team)
+            job = _insert_job(principal, new)
+            if slot is not None:
+                slot.record({"job_id": str(job.pk)})
+    except InsufficientCredits as error:
+        refusals.record_early(principal, error, kind="job.refused")
+        raise
     return job, False
 
 
@@ -69,8 +77,9 @@ def submit_call(
     """Admit a call into an open job: hold its price, queue it. The caller publishes it after this returns.
 
     Raises: JobNotFound, JobClosed, TeamNotActive, ModelNotAllowed, NoModelAvailable, PricesMissing,
-    InsufficientCredits, RateLimitExceeded, SpendLimitReached, LimitsUnavailable, TooManyCalls, InvalidField,
-    IdempotencyConflict. Nothing is written then but a record of the refusal.
+    InsufficientCredits, RateLimitExceeded, SpendLimitReached, LimitsUnavailable, TooManyCalls, JobCapReached,
+    JobDeadlinePassed, InvalidField, IdempotencyConflict. Nothing is written then but a record of the refusal, and a
+    pause of the job if it asks for that at its ceiling.
     """
     parsed = parse_uuid(job_id)
     if parsed is None:
@@ -82,13 +91,16 @@ def submit_call(
             )
             if submitted is not None:
                 return _kept(passage, submitted)
-        try:
-            submitted = _submit_alone(principal, request, passage, parsed, wait_s, reply_to, idempotent)
-        except DomainError as error:
-            refused = decisions.Refused(str(parsed), passage.model or request.model or "", passage.user_id)
-            refusals.record(principal, error, refused, passage)
-            raise
-        return _kept(passage, submitted)
+        while True:
+            try:
+                submitted = _submit_alone(principal, request, passage, parsed, wait_s, reply_to, idempotent)
+            except DomainError as error:
+                if isinstance(error, JobCapReached) and error.pauses and not escrow.pause(principal, error):
+                    continue
+                refused = decisions.Refused(str(parsed), passage.model or request.model or "", passage.user_id)
+                refusals.record(principal, error, refused, passage)
+                raise
+            return _kept(passage, submitted)
 
 
 def _submit_alone(
@@ -112,14 +124,14 @@ def _submit_alone(
             raise JobNotFound
         twin_id = None if slot is not None else getattr(job, "unanswered_id")  # noqa: B009  (an annotation)
         if twin_id is not None and _attached(twin_id, wait_s=wait_s, reply_to=reply_to):
-            return Submitted(job.pk, twin_id, is_new=False)
+            return Submitted(job.pk, twin_id, is_new=False, has_ceiling=job.max_micros is not None)
         passage.require_passed()
         call = admission.admit(
             principal, job, request, passage, window_ids, wait_s=wait_s, reply_to=reply_to, completes_job=False
         )
         if slot is not None:
             slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
-    return Submitted(job.pk, call.pk, is_new=True)
+    return Submitted(job.pk, call.pk, is_new=True, has_ceiling=job.max_micros is not None)
 
 
 def submit_one_call_job(
@@ -352,13 +364,22 @@ def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | Non
         user_id=new.user_id,
         metadata=new.metadata,
     )
-    if refused is not None:
+    if refused is None:
+        escrow.put_on(job, new.budget)
+        if job.reserves_ceiling and job.max_micros is not None:
+            # What is held and what it is for are not to part.
+            admission.freeze(job, pricing.terms_in_force(principal.team, job.job_type))
+            job.held_micros = job.max_micros
+    else:
         job.status = Job.Status.FAILED
         job.completed_at = clock.now()
         job.charge_state = Job.ChargeState.FREE
         job.error_message = refused.message[:1000]
         job.closed_by = "admission"
+        job.max_micros, job.on_cap = new.budget.max_micros, new.budget.on_cap
     statements.insert_job(job)
+    if job.reserves_ceiling:
+        ledger.hold(principal.team, job=str(job.pk), amount_micros=job.held_micros, job_type=job.job_type)
     return job
 
 
@@ -367,7 +388,9 @@ def _replayed(slot: idempotency.Slot, *, wait_s: float, reply_to: str) -> Submit
     Call.objects.filter(pk=slot.result["call_id"], state__in=Call.OPEN_STATES).update(
         reply_to=reply_to, wait_until=Greatest("wait_until", clock.from_now(wait_s + 2))
     )
-    return Submitted(slot.result["job_id"], slot.result["call_id"], is_new=False, is_replay=True)
+    job_id, call_id = slot.result["job_id"], slot.result["call_id"]
+    # Whether it has a ceiling is not known here, so its job is looked at.
+    return Submitted(job_id, call_id, is_new=False, is_replay=True, has_ceiling=True)
 
 
 def _attached(call_id: Any, *, wait_s: float, reply_to: str) -> bool:

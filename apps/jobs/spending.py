@@ -12,11 +12,19 @@ from apps.limits.gate import Passage
 from apps.limits.models import SpendWindow
 
 
-def begin(job: Job, window_ids: list[int]) -> None:
-    """Have a locked job count in these windows, from its first call on."""
-    if window_ids:
-        job.spend_windows = window_ids
-        Job.objects.filter(pk=job.pk).update(spend_windows=window_ids)
+def begin(job: Job, window_ids: list[int], *, before: Passage) -> None:
+    """Have a locked job count in these windows, from its first call on, with what it has reserved before.
+
+    Raises: SpendLimitReached.
+    """
+    if not window_ids:
+        return
+    job.spend_windows = window_ids
+    Job.objects.filter(pk=job.pk).update(spend_windows=window_ids)
+    if job.held_micros:
+        windows = spend.lock(window_ids)
+        spend.require_room(windows, job.held_micros, before.states)
+        spend.post(windows, held_micros=job.held_micros, used_micros=0)
 
 
 @contextmanager

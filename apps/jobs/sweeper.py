@@ -1,5 +1,5 @@
 """Nothing stays stuck: publishes what is due again, takes over expired leases, fails and expires calls, closes
-abandoned jobs, releases holds, forgets old payloads. Bounded per run, safe to run twice, judged by the
+abandoned and late jobs, releases holds, forgets old payloads. Bounded per run, safe to run twice, judged by the
 database's clock."""
 
 import logging
@@ -100,6 +100,7 @@ def run() -> Swept:
         swept.failed += lost
         swept.unanswered += _mark_callers_of_dead_processes()
     swept.published += _publish_due()
+    swept.jobs_closed += _close_jobs_past_deadline()
     swept.jobs_closed += _close_abandoned_jobs()
     swept.holds_released += _release_orphaned_holds()
     swept.credits_expired += _expire_credits()
@@ -306,25 +307,38 @@ def _mark_callers_of_dead_processes() -> int:
 
 
 def _close_abandoned_jobs() -> int:
-    """Jobs without activity: charged as completed if a call succeeded (else never completing would be free), unless
-    their card says that abandoned ones are free."""
+    """Jobs without activity."""
     stale = Job.objects.filter(
-        status__in=[Job.Status.PENDING, Job.Status.IN_PROGRESS, Job.Status.PAUSED],
+        status__in=Job.OPEN_STATUSES,
         open_calls=0,
         active_at__lt=clock.from_now(-settings.JOB_ABANDONED_AFTER_H * 3600),
     )
+    return _close_jobs(stale.order_by("active_at"), why="Abandoned: no activity")
+
+
+def _close_jobs_past_deadline() -> int:
+    """Jobs that take no more calls, once their open ones have ended."""
+    late = Job.objects.filter(status__in=Job.OPEN_STATUSES, open_calls=0, deadline_at__lte=Now())
+    return _close_jobs(late.order_by("deadline_at"), why="Its deadline has passed")
+
+
+def _close_jobs(due: "QuerySet[Job, Job]", *, why: str) -> int:
+    """Charged as completed if a call succeeded (else never completing would be free), unless their card says that
+    abandoned ones are free; released if none did."""
     closed = 0
-    for job_id in list(stale.order_by("active_at").values_list("pk", flat=True)[:BATCH]):
+    for job_id in list(due.values_list("pk", flat=True)[:BATCH]):
         with _others_go_on("job", job_id), transaction.atomic():
-            job = lifecycle.lock_job(job_id)
-            if job.is_closed or job.open_calls or not stale.filter(pk=job_id).exists():
+            # Judged again under its lock; one that is locked just now is at work, and is for the next run.
+            locked = due.select_for_update(skip_locked=is_postgresql(), of=("self",)).select_related("team")
+            job = locked.filter(pk=job_id).first()
+            if job is None:
                 continue
-            verdict = Job.Status.COMPLETED if job.successful_calls else Job.Status.FAILED
+            is_served = job.successful_calls > 0
             lifecycle.close_job(
                 job,
-                verdict,
+                Job.Status.COMPLETED if is_served else Job.Status.FAILED,
                 closed_by=lifecycle.CLOSED_BY_SWEEPER,
-                error_message=None if job.successful_calls else "Abandoned: no activity",
+                error_message=None if is_served else why,
             )
             closed += 1
     return closed

@@ -145,6 +145,29 @@ def jobs_are_settled_when_they_end() -> Iterator[Difference]:
     )
 
 
+def ceilings_hold() -> Iterator[Difference]:
+    """A job holds and costs no more than its ceiling."""
+    return each(
+        Job.objects.filter(Q(held_micros__gt=F("max_micros")) | Q(charged_micros__gt=F("max_micros"))),
+        check="job.max_micros",
+        kind="job",
+        expected="at least what it holds and was charged",
+        found="max_micros",
+    )
+
+
+def paused_jobs_say_why() -> Iterator[Difference]:
+    """A paused job has a reason, and no other has one."""
+    is_paused, has_reason = Q(status=Job.Status.PAUSED), ~Q(paused_reason="")
+    return each(
+        Job.objects.filter((is_paused & ~has_reason) | (~is_paused & has_reason)),
+        check="job.paused_reason",
+        kind="job",
+        expected="a reason while it is paused",
+        found="paused_reason",
+    )
+
+
 def calls_and_attempts_agree() -> Iterator[Difference]:
     """An ended call says when; a served one has the try that served it; no try outlives its call."""
     ended = Call.objects.exclude(state__in=Call.OPEN_STATES)
@@ -215,6 +238,8 @@ CHECKS = (
     held_is_the_open_hold,
     charged_is_the_charge,
     jobs_are_settled_when_they_end,
+    ceilings_hold,
+    paused_jobs_say_why,
     calls_and_attempts_agree,
     calls_keep_their_price,
 )

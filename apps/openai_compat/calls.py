@@ -11,7 +11,7 @@ from apps.core import bodies, crypto, idempotency
 from apps.core.errors import DomainError
 from apps.core.money import exact_credits
 from apps.credits import billing
-from apps.jobs import replies, retries, services, waiting
+from apps.jobs import escrow, replies, retries, services, waiting
 from apps.jobs.models import Call
 from apps.jobs.streaming.body import opened
 from apps.jobs.streaming.body import response as streamed
@@ -161,6 +161,9 @@ class CallView(KeyView):
         response["x-saasllm-credits-remaining"] = exact_credits(balance.spendable_micros)
         for name, value in submitted.headers.items():
             response[name] = value
+        remaining = escrow.remaining_micros(call.job)
+        if remaining is not None:
+            response["x-saasllm-escrow-remaining"] = exact_credits(remaining)
         if submitted.is_replay:
             response["Idempotency-Replayed"] = "true"
         return response

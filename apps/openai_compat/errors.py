@@ -18,6 +18,7 @@ from apps.core import errors
 from apps.core.bodies import InvalidBody
 from apps.core.errors import DomainError, InvalidField
 from apps.credits.errors import InsufficientCredits
+from apps.jobs.errors import JobCapReached
 from apps.limits import gate
 from apps.limits.errors import RateLimitExceeded, SpendLimitReached
 
@@ -71,6 +72,7 @@ KINDS: dict[type[DomainError], Kind] = {
     # Not 429, which clients repeat.
     InsufficientCredits: Kind(402, "insufficient_quota", "insufficient_quota"),
     SpendLimitReached: Kind(402, "insufficient_quota"),
+    JobCapReached: Kind(402, "insufficient_quota"),
     errors.NotAllowed: Kind(403, "permission_error"),
     ModelNotAllowed: Kind(404, code="model_not_found"),
     ModelGroupUnavailable: Kind(404, code="model_not_found"),

@@ -477,6 +477,10 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
         J.jobs_are_settled_when_they_end,
     ),
     "work for nothing": (lambda w: job(w.done, charge_state="free"), J.jobs_are_settled_when_they_end),
+    "held beyond the ceiling": (lambda w: job(w.running, max_micros=1), J.ceilings_hold),
+    "charged beyond the ceiling": (lambda w: job(w.done, max_micros=1), J.ceilings_hold),
+    "pause without a reason": (lambda w: job(w.running, status="paused"), J.paused_jobs_say_why),
+    "reason without a pause": (lambda w: job(w.running, paused_reason="budget"), J.paused_jobs_say_why),
     "served call without its attempt": (
         lambda w: without(Attempt.objects.filter(pk__in=attempts(w, "succeeded").values("pk")), _first_served(w)),
         J.calls_and_attempts_agree,

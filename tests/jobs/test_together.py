@@ -16,6 +16,7 @@ from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Account, Hold
 from apps.jobs import crew, execution, group_admission, lifecycle, replies, services, sweeper
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
+from apps.jobs.escrow import Budget
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.lifecycle import End, Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
@@ -154,6 +155,22 @@ def test_what_needs_a_decision_is_left_to_one_alone_and_the_rest_is_admitted(acm
     assert [each is not None for each in found] == [False, False, False, True]
     assert steps.fresh(plain).open_calls == 1
     assert Call.objects.filter(state=Call.State.QUEUED).count() == 1
+
+
+def test_jobs_whose_budget_may_refuse_are_left_to_one_alone(acme: make.Customer):
+    def with_budget(**budget: Any) -> Job:
+        return steps.open_job(acme, budget=Budget(**budget))
+
+    late, low = with_budget(deadline=60), with_budget(max_micros=999_999)
+    paused = with_budget(max_micros=5_000_000, on_cap="pause")
+    Job.objects.filter(pk=paused.pk).update(status="paused", paused_reason="budget")
+    wide, reserved = with_budget(max_micros=1_000_000), with_budget(max_micros=3_000_000, reserves=True)
+
+    found = group_admission._admit_many([wish(acme, job) for job in (late, low, paused, wide, reserved)])
+
+    assert [each is not None and each.has_ceiling for each in found] == [False, False, False, True, True]
+    assert [steps.fresh(job).held_micros for job in (late, low, wide, reserved)] == [0, 0, 1_000_000, 3_000_000]
+    assert steps.money(acme) == (100, 4)
 
 
 def test_first_calls_hold_their_jobs_prices(acme: make.Customer):

@@ -143,7 +143,10 @@ def opened(
 
         def find() -> Call:
             until = time.monotonic() + waiting.DATABASE_PATIENCE_S
-            return patiently(lambda: services.find_answered(team, job_id, call_id, with_job=with_job), until=until)
+            return patiently(
+                lambda: services.find_answered(team, job_id, call_id, with_job=with_job or submitted.has_ceiling),
+                until=until,
+            )
 
         try:
             call = services.find_streamed(team, job_id, call_id)
