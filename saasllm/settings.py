@@ -150,6 +150,14 @@ RATE_LIMITS_WHEN_REDIS_IS_DOWN = env.str("RATE_LIMITS_WHEN_REDIS_IS_DOWN", defau
 if RATE_LIMITS_WHEN_REDIS_IS_DOWN not in ("allow", "refuse"):
     raise ImproperlyConfigured("RATE_LIMITS_WHEN_REDIS_IS_DOWN must be allow or refuse")
 DECISION_RETENTION_DAYS = env.int("DECISION_RETENTION_DAYS", default=30)
+# --- Payments: without both of the first two the endpoints say that payments are not configured ---------------
+
+STRIPE_SECRET_KEY = env.str("STRIPE_SECRET_KEY", default="")
+# Several while one is rotated: an event signed with any of them is believed.
+STRIPE_WEBHOOK_SECRETS = [
+    secret.strip() for secret in env.list("STRIPE_WEBHOOK_SECRET", default=[]) if secret.strip()
+]
+STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")
 
 # --- Django ------------------------------------------------------------------------------------------------
 
@@ -170,6 +178,7 @@ INSTALLED_APPS = [
     "apps.credits",
     "apps.provisioning",
     "apps.limits",
+    "apps.payments",
     "apps.jobs",
     "apps.api",
     "apps.openai_compat",

@@ -16,6 +16,7 @@ from apps.jobs import dispatch, execution, leases, replies
 from apps.jobs.streaming import marks
 from apps.limits import counters
 from apps.limits import index as limits
+from apps.payments import currencies
 from apps.virtual_keys import services as virtual_keys
 from tests import make
 
@@ -34,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _fresh_process_state() -> Iterator[None]:
     """Nothing cached in the process outlives a test."""
-    caches = (virtual_keys, catalog, pricing, limits)
+    caches = (virtual_keys, catalog, pricing, limits, currencies)
     for each in caches:
         each.forget_cached()
     counters.forget()

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from apps.api import present
 from apps.api.authentication import EitherView, KeyView
 from apps.api.budgets import BudgetInput
+from apps.api.display import display_of_job
 from apps.api.idempotent import answer
 from apps.api.jobs import JobType, operator_job
 from apps.api.parsing import Input, JSONObject, parse
@@ -194,7 +195,9 @@ class CreateAndCall(CallView):
             call = self.wait(submitted, wait_s)
         team = self.principal.team
         job = call.job
-        figures = present.costs(job, billing.balance(team), show_costs=billing.shows_costs(team))
+        show_costs = billing.shows_costs(team)
+        figures = present.costs(job, billing.balance(team), show_costs=show_costs)
+        figures |= display_of_job(self.principal.organization, job, show_costs=show_costs)
         data = present.answer(call) | {
             "status": job.wire_status,
             "costs": figures,

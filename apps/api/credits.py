@@ -8,6 +8,7 @@ from rest_framework.response import Response
 
 from apps.api import present, present_lots
 from apps.api.authentication import ApiView, EitherView, OperatorView
+from apps.api.display import display
 from apps.api.fields import Credits, FutureInstant, Rate, Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
 from apps.api.jobs import page
@@ -80,6 +81,7 @@ class TeamBalance(EitherView):
             present.team_credits(team, balance, plan, refill, to_operator=is_operator)
             | present_lots.expiring_soon(wallets)
             | present_lots.restricted(wallets)
+            | display(team.organization)
         )
 
 

@@ -1,6 +1,6 @@
 """Jobs: create, complete, read, metadata, costs. Calls are in `calls.py`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 from rest_framework.request import Request
@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from apps.api import present
 from apps.api.authentication import EitherView, KeyView
 from apps.api.budgets import BudgetInput, ChangeBudgetInput
+from apps.api.display import display_of_job
 from apps.api.fields import query_error
 from apps.api.idempotent import answer
 from apps.api.parsing import Input, JSONObject, parse
@@ -19,6 +20,7 @@ from apps.credits import billing
 from apps.jobs import budgets, cancelling, escrow, services
 from apps.jobs.errors import JobNotFound
 from apps.jobs.models import Call, Job
+from apps.virtual_keys.services import Principal
 
 JobType = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 MAX_PAGE = 1000
@@ -105,13 +107,7 @@ class CompleteJob(KeyView):
             error_message=body.error_message,
             idempotent=self.idempotent(request),
         )
-        team = self.principal.team
-        return answer(
-            present.completion(
-                job, services.calls_of(job), billing.balance(team), show_costs=billing.shows_costs(team)
-            ),
-            is_replay=is_replay,
-        )
+        return answer(_completion(self.principal, job), is_replay=is_replay)
 
 
 class CancelJob(KeyView):
@@ -127,12 +123,15 @@ class CancelJob(KeyView):
             reason=body.reason,
             idempotent=self.idempotent(request),
         )
-        return answer(
-            present.completion(
-                job, services.calls_of(job), billing.balance(team), show_costs=billing.shows_costs(team)
-            ),
-            is_replay=is_replay,
-        )
+        return answer(_completion(self.principal, job), is_replay=is_replay)
+
+
+def _completion(principal: Principal, job: Job) -> dict[str, Any]:
+    team = principal.team
+    show_costs = billing.shows_costs(team)
+    body = present.completion(job, services.calls_of(job), billing.balance(team), show_costs=show_costs)
+    body["costs"] |= display_of_job(principal.organization, job, show_costs=show_costs)
+    return body
 
 
 class JobView(EitherView):
@@ -154,7 +153,8 @@ class OneJob(JobView):
         return Response(
             present.job(job)
             | {
-                "costs": present.costs(job, billing.balance(job.team), show_costs=show_costs),
+                "costs": present.costs(job, billing.balance(job.team), show_costs=show_costs)
+                | display_of_job(job.organization, job, show_costs=show_costs),
                 "calls": [present.call_line(call) for call in services.calls_of(job)],
             }
         )
@@ -208,7 +208,8 @@ class JobCosts(JobView):
                         }
                         for call in services.calls_of(job)
                     ],
-                },
+                }
+                | display_of_job(job.organization, job, show_costs=show_costs),
             }
         )
 

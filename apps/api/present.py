@@ -20,6 +20,12 @@ from apps.teams.models import Team
 from apps.virtual_keys.models import VirtualKey
 
 
+def client_cost_nanousd(job: Job) -> int:
+    """What a job's calls cost its customer: the provider's cost with the job's markup."""
+    markup_ppm = (job.terms or {}).get("markup_ppm", 0)
+    return pricing.client_cost_nanousd(job.provider_cost_nanousd, markup_ppm=markup_ppm)
+
+
 def client_cost_usd(job: Job, provider_nanousd: int, *, places: int, show_costs: bool = True) -> float | None:
     """A provider cost with the job's markup, in dollars; None when the team does not see costs."""
     if not show_costs:
@@ -168,6 +174,7 @@ def organization(found: Organization, *, to_operator: bool) -> dict[str, Any]:
         "organization_id": found.organization_id,
         "name": found.name,
         "status": found.status,
+        "display_currency": found.display_currency,
         "metadata": found.metadata,
         "time_zone": found.time_zone,
         "created_at": iso(found.created_at),

@@ -2,6 +2,7 @@
 ordinary JSON error; afterwards it is an event, and `[DONE]` comes last in any case."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -10,6 +11,7 @@ from rest_framework.request import Request
 
 from apps.api import present
 from apps.api.calls import CallView, CreateAndCallInput, LlmCallInput
+from apps.api.display import display_of_job
 from apps.api.parsing import parse
 from apps.credits import billing
 from apps.jobs import escrow, services, waiting
@@ -17,6 +19,7 @@ from apps.jobs.models import Call
 from apps.jobs.streaming.body import opened, response
 from apps.jobs.streaming.chunks import ChunkWriter, event, usage
 from apps.jobs.streaming.reading import End
+from apps.organizations.models import Organization
 
 
 class Writer(ChunkWriter):
@@ -43,9 +46,15 @@ class Writer(ChunkWriter):
 class WriterWithCosts(Writer):
     """The same, and in the last chunk what the job came to."""
 
+    def __init__(self, organization: Organization, call: Call) -> None:
+        super().__init__(call)
+        self._organization = organization
+
     def more(self, call: Call) -> dict[str, Any]:
         team = call.job.team
-        figures = present.costs(call.job, billing.balance(team), show_costs=billing.shows_costs(team))
+        show_costs = billing.shows_costs(team)
+        figures = present.costs(call.job, billing.balance(team), show_costs=show_costs)
+        figures |= display_of_job(self._organization, call.job, show_costs=show_costs)
         return {"costs": figures, **super().more(call)}
 
 
@@ -91,7 +100,7 @@ class CreateAndCallStream(CallView):
                     reply_to=reply_to,
                     idempotent=self.idempotent(request),
                 ),
-                writer_for=WriterWithCosts,
+                writer_for=partial(WriterWithCosts, self.principal.organization),
                 with_job=True,
             ),
         )

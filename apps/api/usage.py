@@ -8,7 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api.authentication import EitherView
+from apps.api.display import display
 from apps.api.fields import query_error
+from apps.core.clock import now
 from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits import billing
 from apps.jobs import usage
@@ -28,11 +30,18 @@ class TeamUsage(EitherView):
         team = self.team(team_id, refusal="Cannot access usage data for a different team")
         by_type = usage.by_job_type(team, since=since, until=until)
         show_costs = self.caller.is_operator or billing.shows_costs(team)
+        lines = list(by_type.values())
+        shown: dict[str, Any] = {}
+        if show_costs:
+            # A past period keeps the rate that it ended with.
+            ended_at = until - timedelta(microseconds=1) if until <= now() else None
+            total = sum(line.client_cost_nanousd for line in lines)
+            shown = display(team.organization, nanousd=total, at=ended_at, places=2)
         return Response(
             {
                 "team_id": team_id,
                 "period": period,
-                "summary": _summary(list(by_type.values()), show_costs=show_costs),
+                "summary": _summary(lines, show_costs=show_costs) | shown,
                 "job_types": {name: _line(each, show_costs=show_costs) for name, each in by_type.items()},
             }
         )

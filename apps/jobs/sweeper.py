@@ -26,6 +26,7 @@ from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
 from apps.limits import decisions
+from apps.payments import charging, topups
 
 BATCH = 200
 NAME = "sweeper"
@@ -55,6 +56,7 @@ class Swept:
     credits_expired: int = 0
     forgotten: int = 0
     granted: int = 0
+    topped_up: int = 0
     sealed: int = 0
     details: dict[str, int] = field(default_factory=dict)
 
@@ -63,7 +65,8 @@ class Swept:
             f"published {self.published}, taken over {self.taken_over}, failed {self.failed},"
             f" expired {self.expired}, unanswered {self.unanswered}, jobs closed {self.jobs_closed},"
             f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten},"
-            f" grants posted {self.granted}, blocks sealed {self.sealed}, accounts expired {self.credits_expired}"
+            f" grants posted {self.granted}, top-ups begun {self.topped_up}, blocks sealed {self.sealed},"
+            f" accounts expired {self.credits_expired}"
         )
 
 
@@ -105,6 +108,9 @@ def run() -> Swept:
     swept.forgotten += decisions.purge(timedelta(days=settings.DECISION_RETENTION_DAYS), limit=BATCH)
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
     swept.granted += allowances.post_scheduled() + allowances.refill_due()
+    charging.give_up()
+    swept.topped_up += topups.open_due()
+    charging.submit_in_background()
     swept.sealed += _seal()
     if any((swept.taken_over, swept.failed, swept.expired, swept.jobs_closed, swept.holds_released)):
         log.warning("swept: %s", swept)

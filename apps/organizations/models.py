@@ -37,6 +37,9 @@ class Organization(models.Model):
         validators=[validate_time_zone],
         help_text="IANA name: when its days, weeks and months begin",
     )
+    display_currency = models.CharField(
+        max_length=3, default="USD", db_default="USD", help_text="ISO 4217; in which it is shown its costs too"
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 

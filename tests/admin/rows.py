@@ -19,6 +19,9 @@ from apps.jobs import execution, services
 from apps.limits import decisions
 from apps.limits import services as limits
 from apps.organizations.models import Membership, User
+from apps.payments import attempts, currencies, packs, webhooks
+from apps.payments.interface import Kind, PaymentEvent
+from apps.payments.models import Checkout, SavedMethod, TopUp, TopUpAttempt
 from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
 from tests import make
@@ -73,6 +76,7 @@ def _customer(number: int) -> make.Customer:
     idempotency.claim(idempotency.Request(f"team:{team.team_id}", f"key-{number}", "f" * 64))
     _work(customer)
     _offer(team)
+    _sell(team, number)
     _close_books(team, number)
     return customer
 
@@ -94,6 +98,39 @@ def _offer(team: Team) -> None:
     allowances.schedule(team, amount_micros=5_000_000, effective_at=tomorrow, actor=make.TESTER)
     _, code = vouchers.create(amount_micros=5_000_000, actor=make.TESTER)
     vouchers.redeem(team, code, actor=make.TESTER)
+
+
+def _sell(team: Team, number: int) -> None:
+    """A paid, partly refunded and disputed checkout, a saved method and a top-up that failed."""
+    pack = packs.create(name=f"pack {number}", credits=5, amount_minor=500, currency="USD", actor=make.TESTER)
+    checkout = Checkout.objects.create(
+        team=team, organization=team.organization, pack=pack, credits=5, amount_minor=500, currency="USD"
+    )
+    about = {"payment_id": f"pi_{number}", "amount_minor": 500, "currency": "USD"}
+    for event in (
+        PaymentEvent(id=f"evt_a{number}", type="paid", kind=Kind.PAID, checkout=str(checkout.pk), **about),
+        PaymentEvent(id=f"evt_b{number}", type="refunded", kind=Kind.REFUNDED, refunded_minor=100, **about),
+        PaymentEvent(id=f"evt_c{number}", type="disputed", kind=Kind.DISPUTED, dispute_id=f"du_{number}", **about),
+    ):
+        # The checkout of no provider: none is asked here.
+        webhooks.handle("", event)
+    SavedMethod.objects.create(team=team, customer_id=f"cus_{number}", method_id=f"pm_{number}")
+    TopUp.objects.create(
+        team=team,
+        pack=pack,
+        threshold_micros=1,
+        credits=5,
+        amount_minor=500,
+        currency="USD",
+        monthly_ceiling_minor=500,
+        consented_at=timezone.now(),
+    )
+    attempt = TopUpAttempt.objects.create(
+        team=team, organization=team.organization, credits=5, amount_minor=500, currency="USD"
+    )
+    attempts.fail(attempt, "card_declined")
+    ahead = timezone.now() + timedelta(days=number)
+    currencies.add_rate("EUR", units_per_usd_ppb=920_000_000, valid_from=ahead, actor=make.TESTER)
 
 
 def _close_books(team: Team, number: int) -> None:

@@ -70,6 +70,14 @@ def test_what_services_alone_write_is_read_only():
         "jobs.Job",
         "limits.Decision",
         "limits.SpendWindow",
+        "payments.Checkout",
+        "payments.CurrencyRate",
+        "payments.Dispute",
+        "payments.Payment",
+        "payments.SavedMethod",
+        "payments.TopUp",
+        "payments.TopUpAttempt",
+        "payments.WebhookEvent",
         "virtual_keys.VirtualKey",
     }
 

@@ -97,6 +97,7 @@ def test_one_organization_by_operator_and_by_its_own_key(acme, operator, team_ke
         "organization_id",
         "name",
         "status",
+        "display_currency",
         "metadata",
         "time_zone",
         "created_at",

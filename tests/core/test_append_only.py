@@ -14,6 +14,8 @@ from apps.core.models import AuditEntry
 from apps.credits import sealing
 from apps.credits.models import Entry, GrantUse
 from apps.credits.models_books import Block, Period, PeriodBalance
+from apps.payments import currencies
+from apps.payments.models import CurrencyRate
 from tests import make
 
 TABLES = {
@@ -24,6 +26,7 @@ TABLES = {
     "credits_grantuse",
     "credits_period",
     "credits_periodbalance",
+    "payments_currencyrate",
 }
 
 
@@ -42,6 +45,7 @@ def rows(db: None, settings: Any) -> dict[str, Any]:
     entry = Entry.objects.filter(kind=Entry.Kind.CHARGE).get()
     period = Period.objects.create(name="2026-01", ends_at=entry.created_at)
     PeriodBalance.objects.create(period=period, account=entry.debit_account, last_seq=1, posted_micros=1)
+    currencies.add_rate("EUR", units_per_usd_ppb=1, actor=make.TESTER)
     # PostgreSQL refuses DDL on tables whose deferred constraints are still to be judged.
     connection.check_constraints()
     return {
@@ -52,6 +56,7 @@ def rows(db: None, settings: Any) -> dict[str, Any]:
         "credits_grantuse": GrantUse,
         "credits_period": Period,
         "credits_periodbalance": PeriodBalance,
+        "payments_currencyrate": CurrencyRate,
     }
 
 
