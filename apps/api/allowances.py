@@ -16,8 +16,7 @@ from apps.core.clock import iso
 from apps.core.errors import InvalidRequest
 from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits, whole_credits
 from apps.credits import allowances
-from apps.credits.models import Grant
-from apps.credits.models_offers import ScheduledGrant
+from apps.credits.models import Grant, ScheduledGrant
 from apps.teams import services as teams
 
 

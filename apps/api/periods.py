@@ -11,7 +11,7 @@ from apps.api.jobs import page
 from apps.api.parsing import Input, parse
 from apps.core.clock import iso
 from apps.credits import periods
-from apps.credits.models_books import Period
+from apps.credits.models import Period
 
 
 class ClosePeriodInput(Input):

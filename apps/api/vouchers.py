@@ -17,8 +17,7 @@ from apps.core.clock import iso
 from apps.core.errors import InvalidField
 from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits, whole_credits
 from apps.credits import billing, vouchers
-from apps.credits.models import Grant
-from apps.credits.models_offers import Redemption, Voucher
+from apps.credits.models import Grant, Redemption, Voucher
 from apps.organizations import services as organizations
 
 

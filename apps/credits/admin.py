@@ -10,9 +10,21 @@ from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, link_to_
 from apps.core.admin_columns import credits_column, text_column, usd_column
 from apps.core.money import exact_credits
 from apps.credits import admin_cards as admin_cards  # registers the pages of rate cards
-from apps.credits.models import Account, BillingSettings, Entry, Grant, GrantUse, Hold
-from apps.credits.models_books import Block, Period, PeriodBalance
-from apps.credits.models_offers import Allowance, Redemption, ScheduledGrant, Voucher
+from apps.credits.models import (
+    Account,
+    Allowance,
+    BillingSettings,
+    Block,
+    Entry,
+    Grant,
+    GrantUse,
+    Hold,
+    Period,
+    PeriodBalance,
+    Redemption,
+    ScheduledGrant,
+    Voucher,
+)
 
 _OWNER_SEARCH = "team id or organization id"
 

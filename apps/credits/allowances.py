@@ -19,8 +19,7 @@ from apps.core.ids import parse_uuid
 from apps.core.money import exact_credits
 from apps.credits import ledger
 from apps.credits.errors import ScheduledGrantNotFound
-from apps.credits.models import Grant
-from apps.credits.models_offers import Allowance, ScheduledGrant
+from apps.credits.models import Allowance, Grant, ScheduledGrant
 from apps.teams.models import Team
 
 # Refills of one team that a run catches up with; the next run goes on.

@@ -16,8 +16,7 @@ from apps.core.errors import InvalidField
 from apps.core.verification import Difference
 from apps.credits import sealing
 from apps.credits.errors import PeriodNotClosable
-from apps.credits.models import SYSTEM_ACCOUNTS, Entry
-from apps.credits.models_books import Block, Period, PeriodBalance
+from apps.credits.models import SYSTEM_ACCOUNTS, Block, Entry, Period, PeriodBalance
 
 # An entry is dated by its transaction's start: so long after the end none is still being written.
 GRACE = timedelta(minutes=15)

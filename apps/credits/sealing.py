@@ -16,8 +16,7 @@ from django.db.models.functions import Coalesce
 
 from apps.core import clock
 from apps.core.verification import Difference
-from apps.credits.models import SYSTEM_ACCOUNTS, Account, Entry, GrantUse
-from apps.credits.models_books import Block
+from apps.credits.models import SYSTEM_ACCOUNTS, Account, Block, Entry, GrantUse
 
 # Of what a digest covers (`_covered`). A change of that is a new version beside the old one.
 VERSION = 1

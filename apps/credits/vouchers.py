@@ -12,8 +12,7 @@ from apps.core.ids import parse_uuid
 from apps.core.money import exact_credits
 from apps.credits import ledger
 from apps.credits.errors import VoucherNotFound, VoucherNotUsable, VoucherRedeemed
-from apps.credits.models import Grant
-from apps.credits.models_offers import Redemption, Voucher
+from apps.credits.models import Grant, Redemption, Voucher
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 

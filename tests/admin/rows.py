@@ -13,8 +13,7 @@ from apps.core import audit, idempotency
 from apps.core.models import Process
 from apps.credits import allowances, billing, ledger, sealing, vouchers
 from apps.credits.errors import InsufficientCredits
-from apps.credits.models import Account, BillingSettings, Entry, Grant
-from apps.credits.models_books import Period, PeriodBalance
+from apps.credits.models import Account, BillingSettings, Entry, Grant, Period, PeriodBalance
 from apps.jobs import execution, services
 from apps.limits import decisions
 from apps.limits import services as limits

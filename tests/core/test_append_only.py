@@ -12,8 +12,7 @@ from apps.catalog.rates import Rates
 from apps.core import append_only, audit
 from apps.core.models import AuditEntry
 from apps.credits import sealing
-from apps.credits.models import Entry, GrantUse
-from apps.credits.models_books import Block, Period, PeriodBalance
+from apps.credits.models import Block, Entry, GrantUse, Period, PeriodBalance
 from apps.payments import currencies
 from apps.payments.models import CurrencyRate
 from tests import make

@@ -9,8 +9,7 @@ from apps.core.errors import InvalidField, InvalidRequest
 from apps.core.models import AuditEntry
 from apps.credits import allowances
 from apps.credits.errors import ScheduledGrantNotFound
-from apps.credits.models import Entry, Grant
-from apps.credits.models_offers import Allowance, ScheduledGrant
+from apps.credits.models import Allowance, Entry, Grant, ScheduledGrant
 from apps.jobs import sweeper
 from tests import make
 from tests.credits import books, racing

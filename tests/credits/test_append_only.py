@@ -6,8 +6,7 @@ from django.db import DatabaseError, connection, transaction
 from apps.core import append_only
 from apps.core.checks import append_only_triggers_exist
 from apps.credits import sealing
-from apps.credits.models import Entry, GrantUse
-from apps.credits.models_books import Period, PeriodBalance
+from apps.credits.models import Entry, GrantUse, Period, PeriodBalance
 from tests.credits import books
 
 TABLES = {

@@ -14,15 +14,20 @@ from apps.credits.models import (
     ISSUED_ID,
     REVENUE_ID,
     Account,
+    Allowance,
+    Block,
     Entry,
     Grant,
     GrantUse,
     Hold,
+    Period,
+    PeriodBalance,
     RateCard,
     RateCardVersion,
+    Redemption,
+    ScheduledGrant,
+    Voucher,
 )
-from apps.credits.models_books import Block, Period, PeriodBalance
-from apps.credits.models_offers import Allowance, Redemption, ScheduledGrant, Voucher
 from tests.credits import books
 
 _numbers = itertools.count(1)

@@ -15,8 +15,7 @@ from apps.core import append_only, clock, verification
 from apps.core.verification import Difference
 from apps.credits import ledger, periods, sealing
 from apps.credits import verification as credits_checks
-from apps.credits.models import ISSUED_ID, REVENUE_ID, Account, Entry, Grant, GrantUse, Hold
-from apps.credits.models_books import Block, PeriodBalance
+from apps.credits.models import ISSUED_ID, REVENUE_ID, Account, Block, Entry, Grant, GrantUse, Hold, PeriodBalance
 from apps.jobs import execution
 from apps.jobs import verification as jobs_checks
 from apps.jobs.gateway.interface import GatewayError

@@ -11,7 +11,7 @@ from apps.core.errors import InvalidField
 from apps.core.models import AuditEntry
 from apps.credits import periods
 from apps.credits.errors import PeriodNotClosable
-from apps.credits.models_books import Block, Period, PeriodBalance
+from apps.credits.models import Block, Period, PeriodBalance
 from tests import make
 from tests.credits import books
 

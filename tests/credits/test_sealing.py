@@ -12,8 +12,7 @@ from django.db.models import F
 
 from apps.core import append_only
 from apps.credits import sealing
-from apps.credits.models import Entry, GrantUse
-from apps.credits.models_books import Block
+from apps.credits.models import Block, Entry, GrantUse
 from apps.jobs import sweeper
 from tests import make
 from tests.credits import books, racing

@@ -10,8 +10,7 @@ from apps.core.errors import InvalidField
 from apps.core.models import AuditEntry
 from apps.credits import vouchers
 from apps.credits.errors import VoucherNotFound, VoucherNotUsable, VoucherRedeemed
-from apps.credits.models import Entry, Grant
-from apps.credits.models_offers import Redemption, Voucher
+from apps.credits.models import Entry, Grant, Redemption, Voucher
 from tests import make
 from tests.credits import books, racing
 from tests.credits.conftest import team_with_wallet

@@ -6,17 +6,9 @@ from django.db.models.functions import Now
 
 from apps.core.ids import new_id
 from apps.core.money import exact_credits
+from apps.credits.models.accounts import Entry, Grant
 from apps.organizations.models import Organization
 from apps.teams.models import Team
-
-
-class GrantKind(models.TextChoices):
-    """Kinds of a grant, as `Grant.Kind` (which cannot be named before its module is loaded)."""
-
-    PAID = "paid"
-    PROMOTIONAL = "promotional"
-    GOODWILL = "goodwill"
-    SUBSCRIPTION = "subscription"
 
 
 class Allowance(models.Model):
@@ -68,14 +60,14 @@ class ScheduledGrant(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="scheduled_grants")
-    kind = models.CharField(max_length=12, choices=GrantKind, default=GrantKind.PAID)
+    kind = models.CharField(max_length=12, choices=Grant.Kind, default=Grant.Kind.PAID)
     amount_micros = models.BigIntegerField()
     effective_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True, help_text="of the credits")
     reason = models.CharField(max_length=500, blank=True)
     actor = models.CharField(max_length=255)
     entry = models.OneToOneField(
-        "credits.Entry", null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="once posted"
+        Entry, null=True, blank=True, on_delete=models.PROTECT, related_name="+", help_text="once posted"
     )
     cancelled_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
@@ -116,7 +108,7 @@ class Voucher(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     code_hash = models.CharField(max_length=64, unique=True, editable=False)
     hint = models.CharField(max_length=8, help_text="the code's first characters")
-    kind = models.CharField(max_length=12, choices=GrantKind, default=GrantKind.PROMOTIONAL)
+    kind = models.CharField(max_length=12, choices=Grant.Kind, default=Grant.Kind.PROMOTIONAL)
     amount_micros = models.BigIntegerField()
     max_uses = models.PositiveIntegerField(default=1)
     uses = models.PositiveIntegerField(default=0)
@@ -155,7 +147,7 @@ class Redemption(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     voucher = models.ForeignKey(Voucher, on_delete=models.PROTECT, related_name="redemptions")
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="redemptions")
-    entry = models.OneToOneField("credits.Entry", on_delete=models.PROTECT, related_name="+")
+    entry = models.OneToOneField(Entry, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:

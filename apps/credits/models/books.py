@@ -5,6 +5,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.core.clock import iso
+from apps.credits.models.accounts import Account
 
 
 class Block(models.Model):
@@ -14,7 +15,7 @@ class Block(models.Model):
     """
 
     id = models.BigAutoField(primary_key=True)
-    account = models.ForeignKey("credits.Account", on_delete=models.PROTECT, related_name="blocks", db_index=False)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="blocks", db_index=False)
     number = models.PositiveIntegerField(help_text="1, 2, 3 … on its account")
     version = models.PositiveSmallIntegerField(help_text="of what a digest covers")
     first_seq = models.BigIntegerField()
@@ -56,7 +57,7 @@ class PeriodBalance(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     period = models.ForeignKey(Period, on_delete=models.PROTECT, related_name="balances")
-    account = models.ForeignKey("credits.Account", on_delete=models.PROTECT, related_name="+")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="+")
     last_seq = models.BigIntegerField()
     posted_micros = models.BigIntegerField()
     block_hash = models.CharField(max_length=64, help_text="of the block that has that entry")
