@@ -123,6 +123,7 @@ INSTALLED_APPS = [
     "apps.credits",
     "apps.provisioning",
     "apps.jobs",
+    "apps.analytics",
     "apps.api",
     "apps.openai_compat",
     "saasllm.apps.SaasllmConfig",

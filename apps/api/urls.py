@@ -58,6 +58,8 @@ urlpatterns = [
     route("organizations/create", organizations.CreateOrganization),
     route("organizations/{organization_id}", organizations.OneOrganization),
     route("organizations/{organization_id}/teams", organizations.OrganizationTeams),
+    route("organizations/{organization_id}/usage", usage.OrganizationUsage),
+    route("organizations/{organization_id}/costs", usage.OrganizationCosts),
     route("organizations/{organization_id}/status", organizations.OrganizationStatus),
     route("organizations/{organization_id}/suspend", organizations.SuspendOrganization),
     route("organizations/{organization_id}/resume", organizations.ResumeOrganization),
