@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api import present
+from apps.api import past_balances, present
 from apps.api.authentication import ApiView, EitherView, OperatorView
 from apps.api.fields import Credits, Rate, Reason, query_error
 from apps.api.idempotent import respond
@@ -54,10 +54,12 @@ class CheckInput(Input):
 
 
 class TeamBalance(EitherView):
-    """GET /api/credits/teams/{team_id}/balance"""
+    """GET /api/credits/teams/{team_id}/balance: now, or with `at` at that instant."""
 
     def get(self, request: Request, team_id: str) -> Response:
         team = self.team(team_id, refusal="Cannot access credit balance for a different team")
+        if "at" in request.GET:
+            return Response(past_balances.of_team(team, request))
         balance = billing.balance(team)
         if not balance.exists:
             raise NoCreditAccount(f"No credit account found for team '{team_id}'")

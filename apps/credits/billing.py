@@ -173,7 +173,7 @@ def postings(team: Team, *, limit: int, offset: int) -> tuple[int, list[Posting]
     entries = Entry.objects.filter(
         Q(credit_account=wallet, credit_seq__range=numbers) | Q(debit_account=wallet, debit_seq__range=numbers)
     )
-    page = [_seen_by(wallet, entry) for entry in entries.order_by()]
+    page = [seen_by(wallet, entry) for entry in entries.order_by()]
     return wallet.seq, sorted(page, key=lambda posting: posting.number, reverse=True)
 
 
@@ -181,14 +181,15 @@ def posting(team: Team, entry_id: str) -> Posting:
     """One entry of the team's general wallet."""
     wallet = _wallet(team)
     assert wallet is not None, "who has an entry has a wallet"
-    return _seen_by(wallet, Entry.objects.get(Q(credit_account=wallet) | Q(debit_account=wallet), pk=entry_id))
+    return seen_by(wallet, Entry.objects.get(Q(credit_account=wallet) | Q(debit_account=wallet), pk=entry_id))
 
 
 def _wallet(team: Team) -> Account | None:
     return Account.objects.filter(team=team, kind=Account.Kind.WALLET, restriction="").first()
 
 
-def _seen_by(wallet: Account, entry: Entry) -> Posting:
+def seen_by(wallet: Account, entry: Entry) -> Posting:
+    """An entry as this account, one of its two sides, sees it."""
     if entry.credit_account_id == wallet.pk:
         after = entry.credit_balance_micros or 0
         return Posting(entry, entry.credit_seq or 0, after - entry.amount_micros, after)
