@@ -72,6 +72,14 @@ _SUMS = {
     "charged_micros": Sum("charged_micros"),
     "uncollected_micros": Sum("uncollected_micros"),
 }
+_SUMS_OF_CALLS = {
+    "calls": Count("pk"),
+    "successful_calls": Count("pk", filter=Q(state=Call.State.SUCCEEDED)),
+    "failed_calls": Count("pk", filter=~Q(state__in=[*Call.OPEN_STATES, Call.State.SUCCEEDED])),
+    "prompt_tokens": Sum("prompt_tokens"),
+    "completion_tokens": Sum("completion_tokens"),
+    "provider_cost_nanousd": Sum("provider_cost_nanousd"),
+}
 # What jobs can be grouped by, but for their models.
 DIMENSIONS: dict[str, Any] = {
     "job_type": F("job_type"),
@@ -159,14 +167,7 @@ def _calls_of(jobs: Jobs) -> Any:
             uncollected=F("job__uncollected_micros"),
             lost=F("job__lost_cost_nanousd"),
         )
-        .annotate(
-            calls=Count("pk"),
-            successful_calls=Count("pk", filter=Q(state=Call.State.SUCCEEDED)),
-            failed_calls=Count("pk", filter=~Q(state__in=[*Call.OPEN_STATES, Call.State.SUCCEEDED])),
-            prompt_tokens=Sum("prompt_tokens"),
-            completion_tokens=Sum("completion_tokens"),
-            provider_cost_nanousd=Sum("provider_cost_nanousd"),
-        )
+        .annotate(**_SUMS_OF_CALLS)
     )
 
 
@@ -210,3 +211,19 @@ def shares(amount: int, weights: list[int]) -> list[int]:
         parts.append(upto - given)
         given = upto
     return parts
+
+
+def by_provider(jobs: Jobs) -> dict[str, Usage]:
+    """Calls, tokens and costs by the provider that was asked, of a model without one by its route. Counts no jobs."""
+    rows = (
+        Call.objects.filter(job__in=jobs.order_by().values("pk"))
+        .order_by()
+        .values("provider", "route", markup_ppm=F("job__terms__markup_ppm"))
+        .annotate(**_SUMS_OF_CALLS)
+    )
+    found: dict[str, Usage] = {}
+    for row in rows.iterator():
+        provider, route, markup_ppm = row.pop("provider"), row.pop("route"), row.pop("markup_ppm") or 0
+        cost_ppm = row["provider_cost_nanousd"] * (PPM + markup_ppm)
+        found.setdefault(provider or route, Usage()).add(Usage(**row, client_cost_ppm=cost_ppm))
+    return dict(sorted(found.items()))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.urls import URLPattern, re_path
+from django.urls import URLPattern, include, re_path
 
 from apps.api import (
     access_groups,
@@ -10,6 +10,7 @@ from apps.api import (
     allowances,
     calls,
     credits,
+    job_reports,
     jobs,
     keys,
     model_groups,
@@ -19,6 +20,7 @@ from apps.api import (
     pricing,
     provider_credentials,
     statements,
+    stats,
     streams,
     teams,
     usage,
@@ -43,9 +45,18 @@ def _split(path: str) -> list[str]:
     return parts[:-1]
 
 
+# Under jobs/, where what follows `teams` or `organizations` may be any word, also one that ends another route there.
+_reports = [
+    route("teams/{team_id}", job_reports.TeamJobList),
+    route("teams/{team_id}/{job_id}", job_reports.TeamJob),
+    route("organizations/{organization_id}/stats", stats.OrganizationStats),
+    route("organizations/{organization_id}/analytics", stats.OrganizationAnalytics),
+]
+
 # Words before ids: they are reserved, so that no team or organization can be called like a route. The call path comes
 # first, since a path is compared with one pattern after the other.
 urlpatterns = [
+    re_path(r"^jobs/(?=teams/|organizations/)", include(_reports)),
     route("jobs/create", jobs.CreateJob),
     route("jobs/create-and-call", calls.CreateAndCall),
     route("jobs/create-and-call-stream", streams.CreateAndCallStream),
@@ -56,6 +67,7 @@ urlpatterns = [
     route("jobs/{job_id}/metadata", jobs.JobMetadata),
     route("jobs/{job_id}/costs", jobs.JobCosts),
     route("jobs/{job_id}/calls/{call_id}", calls.OneCall),
+    route("stats/dashboard", stats.Dashboard),
     route("organizations", organizations.OrganizationList),
     route("organizations/create", organizations.CreateOrganization),
     route("organizations/{organization_id}", organizations.OneOrganization),
@@ -114,6 +126,7 @@ urlpatterns = [
     route("vouchers/{voucher_id}", vouchers.OneVoucher),
     route("periods", periods.PeriodList),
     route("periods/close", periods.ClosePeriod),
+    route("credits/utilization", stats.CreditUtilization),
     route("credits/teams/{team_id}/balance", credits.TeamBalance),
     route("credits/organizations/{organization_id}/balance", past_balances.PoolBalance),
     route("credits/teams/{team_id}/add", credits.AddCredits),
