@@ -4,6 +4,7 @@ Each is documented in docs/settings.md (a test holds the two together). Defaults
 `manage.py check --deploy` refuses the ones that must not reach production.
 """
 
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,20 @@ class Env(environ.Env):  # type: ignore[misc]
             return super().get_value(var, *args, **options)
         except ValueError as error:
             raise ImproperlyConfigured(f"{var} cannot be read: {error}") from error
+
+    def nanousd(self, var: str, default: str) -> int:
+        """Dollars in decimal notation as nano-dollars: no float comes near."""
+
+        def cast(text: str) -> int:
+            try:
+                dollars = Decimal(text)
+            except InvalidOperation:
+                raise ValueError(f"{text!r} is no decimal number") from None
+            if not (dollars.is_finite() and 0 <= dollars <= 1_000_000):
+                raise ValueError("it must be from 0 to 1000000")
+            return int(dollars * 10**9)
+
+        return int(self.get_value(var, cast=cast, default=default, parse_default=True))
 
 
 env = Env()
@@ -101,6 +116,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # --- Credits -----------------------------------------------------------------------------------------------
 
 DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
+# For reports: what a credit was sold for where its grant does not say.
+CREDIT_LIST_PRICE_NANOUSD = env.nanousd("CREDIT_LIST_PRICE_USD", default="0.10")
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
 

@@ -21,7 +21,8 @@ Jobs = QuerySet[Job, Job]
 @dataclass(slots=True)
 class Usage:
     """Figures of some jobs. `client_cost_ppm` is the client's cost, the provider's with each job's markup, in
-    millionths of a nano-dollar: rounded once, when it is shown, so that parts add up."""
+    millionths of a nano-dollar: rounded once, when it is shown, so that parts add up. `unbilled_cost_nanousd` is that
+    part of the provider's cost that is of jobs which were charged nothing."""
 
     jobs: int = 0
     pending: int = 0
@@ -35,6 +36,7 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     provider_cost_nanousd: int = 0
+    unbilled_cost_nanousd: int = 0
     lost_cost_nanousd: int = 0
     client_cost_ppm: int = 0
     charged_micros: int = 0
@@ -56,6 +58,8 @@ class Usage:
 
 _FIGURES = tuple(field.name for field in fields(Usage))
 _SUMS = {
+    # Before the sums that have the names of its columns.
+    "unbilled_cost_nanousd": Sum("provider_cost_nanousd", filter=Q(charged_micros=0), default=0),
     "jobs": Count("pk"),
     "pending": Count("pk", filter=Q(status=Job.Status.PENDING)),
     "in_progress": Count("pk", filter=Q(status__in=[Job.Status.IN_PROGRESS, Job.Status.PAUSED])),
@@ -126,8 +130,9 @@ def by_model(jobs: Jobs) -> dict[str, Usage]:
     for names, line in _lines(jobs, F("model_groups_used")):
         if len(names) < 2:
             found.setdefault(names[0] if names else "", Usage()).add(line)
-    for name, line in _shares_of_several(jobs):
-        found.setdefault(name, Usage()).add(line)
+    for parts, weights in parts_of_several(jobs):
+        for name, line in _split(parts, weights):
+            found.setdefault(name, Usage()).add(line)
     return dict(sorted(found.items()))
 
 
@@ -139,18 +144,21 @@ def _lines(jobs: Jobs, by: Any) -> Iterator[tuple[Any, Usage]]:
         yield group, Usage(**row, client_cost_ppm=row["provider_cost_nanousd"] * (PPM + markup_ppm))
 
 
-def _shares_of_several(jobs: Jobs) -> Iterator[tuple[str, Usage]]:
-    """What each model has of each job that asked for several."""
-    several = jobs.filter(model_groups_used__1__isnull=False)
-    job, parts = None, []
-    for row in _calls_of(several).iterator():
-        if job is not None and row["job"] != job["job"]:
-            yield from _split(job, parts)
+def parts_of_several(jobs: Jobs) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
+    """Of each job that asked for several models: the sums of each model's calls, and how much each weighs."""
+    parts: list[dict[str, Any]] = []
+    for row in _calls_of(jobs.filter(model_groups_used__1__isnull=False)).iterator():
+        if parts and row["job"] != parts[0]["job"]:
+            yield parts, _weights(parts)
             parts = []
-        job = row
         parts.append(row)
-    if job is not None:
-        yield from _split(job, parts)
+    if parts:
+        yield parts, _weights(parts)
+
+
+def _weights(parts: list[dict[str, Any]]) -> list[int]:
+    costs = [part["provider_cost_nanousd"] for part in parts]
+    return costs if any(costs) else [part["calls"] for part in parts]
 
 
 def _calls_of(jobs: Jobs) -> Any:
@@ -171,13 +179,9 @@ def _calls_of(jobs: Jobs) -> Any:
     )
 
 
-def _split(job: dict[str, Any], parts: list[dict[str, Any]]) -> Iterator[tuple[str, Usage]]:
-    weights = [part["provider_cost_nanousd"] for part in parts]
-    if not any(weights):
-        weights = [part["calls"] for part in parts]
-    charged = shares(job["charged"], weights)
-    uncollected = shares(job["uncollected"], weights)
-    lost = shares(job["lost"], weights)
+def _split(parts: list[dict[str, Any]], weights: list[int]) -> Iterator[tuple[str, Usage]]:
+    job = parts[0]
+    charged, uncollected, lost = (shares(job[name], weights) for name in ("charged", "uncollected", "lost"))
     # A job is counted once, for the model that weighs most.
     heaviest = weights.index(max(weights))
     status = "in_progress" if job["status"] == Job.Status.PAUSED else job["status"]
@@ -190,6 +194,7 @@ def _split(job: dict[str, Any], parts: list[dict[str, Any]]) -> Iterator[tuple[s
             prompt_tokens=part["prompt_tokens"],
             completion_tokens=part["completion_tokens"],
             provider_cost_nanousd=provider_nanousd,
+            unbilled_cost_nanousd=0 if job["charged"] else provider_nanousd,
             client_cost_ppm=provider_nanousd * (PPM + (part["markup_ppm"] or 0)),
             charged_micros=charged[index],
             uncollected_micros=uncollected[index],
