@@ -6,6 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.analytics import margin
+from apps.analytics.instant import one_instant
 from apps.analytics.margin import Margin
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
@@ -21,7 +22,8 @@ class MarginReport(OperatorView):
         since, until = dates_of(request)
         group_by = query_choice(request, "group_by", tuple(margin.DIMENSIONS)) or "job_type"
         limit, offset = page(request, default=100)
-        lines = margin.by(group_by, since=since, until=until)
+        with one_instant():
+            lines = margin.by(group_by, since=since, until=until)
         ranked = sorted(lines.items(), key=lambda item: (-item[1].revenue.money, item[0]))
         return Response(
             {

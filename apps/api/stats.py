@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.analytics import overview, usage
+from apps.analytics.instant import one_instant
 from apps.analytics.overview import Credits
 from apps.analytics.usage import Jobs, Usage
 from apps.api.authentication import OperatorView
@@ -102,8 +103,9 @@ class OrganizationAnalytics(OperatorView):
 
     def get(self, request: Request, organization_id: str) -> Response:
         organization, jobs = _asked(request, organization_id)
-        by_day, by_team = usage.grouped(jobs, "day"), usage.grouped(jobs, "team")
-        by_model, by_provider = usage.by_model(jobs), usage.by_provider(jobs)
+        with one_instant():
+            by_day, by_team = usage.grouped(jobs, "day"), usage.grouped(jobs, "team")
+            by_model, by_provider = usage.by_model(jobs), usage.by_provider(jobs)
         total = usage.total(by_day)
         # Jobs without a call have no model.
         by_model.pop("", None)

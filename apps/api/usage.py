@@ -6,6 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.analytics import usage
+from apps.analytics.instant import one_instant
 from apps.analytics.usage import Usage
 from apps.api.authentication import EitherView, OperatorView
 from apps.api.dates import dates_of, period_of
@@ -28,7 +29,9 @@ class TeamUsage(EitherView):
         limit, offset = page(request, default=100)
         team = self.team(team_id, refusal="Cannot access usage data for a different team")
         jobs = usage.between(Job.objects.for_team(team), since, until)
-        by_type = usage.grouped(jobs, "job_type")
+        with one_instant():
+            by_type = usage.grouped(jobs, "job_type")
+            others = usage.grouped(jobs, group_by) if group_by not in (None, "job_type") else None
         show_costs = self.caller.is_operator or billing.shows_costs(team)
         lines = {name: _line(each, show_costs=show_costs) for name, each in by_type.items()}
         body = {
@@ -38,8 +41,8 @@ class TeamUsage(EitherView):
             "job_types": lines,
             "by_job_type": lines,
         }
-        if group_by not in (None, "job_type"):
-            body |= _breakdown(usage.grouped(jobs, group_by), group_by, limit, offset, show_costs=show_costs)
+        if group_by is not None and others is not None:
+            body |= _breakdown(others, group_by, limit, offset, show_costs=show_costs)
         return Response(body)
 
 
@@ -50,7 +53,8 @@ class OrganizationUsage(OperatorView):
         period, since, until = period_of(request)
         organization = organizations.find(organization_id)
         jobs = usage.between(Job.objects.for_organization(organization), since, until)
-        by_team, by_type = usage.grouped(jobs, "team"), usage.grouped(jobs, "job_type")
+        with one_instant():
+            by_team, by_type = usage.grouped(jobs, "team"), usage.grouped(jobs, "job_type")
         teams = {team_id: _line(line, show_costs=True) | {"jobs": line.jobs} for team_id, line in by_team.items()}
         summary = _summary(usage.total(by_team), show_costs=True)
         return Response(
@@ -72,7 +76,8 @@ class OrganizationCosts(OperatorView):
         since, until = dates_of(request)
         organization = organizations.find(organization_id)
         jobs = usage.between(Job.objects.for_organization(organization), since, until)
-        groups = {by: usage.grouped(jobs, by) for by in ("team", "job_type", "model", "day")}
+        with one_instant():
+            groups = {by: usage.grouped(jobs, by) for by in ("team", "job_type", "model", "day")}
         return Response(
             {
                 "organization_id": organization_id,
