@@ -53,10 +53,12 @@ def by_kind(movements: list[Movement]) -> dict[str, Movement]:
 def charged_by_job_type(month: Month) -> dict[str, Charged]:
     """The month's charges and refunds by the type of the job, an empty one where there is no such job."""
     found: dict[str, Charged] = {}
+    # A job may be charged to several wallets.
+    jobs = Count("job", distinct=True)
     for side, sign, entries in history.sides(month.spans):
         kind = Entry.Kind.REFUND if sign > 0 else Entry.Kind.CHARGE
         of_jobs = entries.filter(kind=kind).annotate(job_key=job_key("job"), job_type=of_job("job_type"))
-        for job_type, count, micros in of_jobs.values_list("job_type").annotate(Count("pk"), Sum("amount_micros")):
+        for job_type, count, micros in of_jobs.values_list("job_type").annotate(jobs, Sum("amount_micros")):
             line = found.setdefault(job_type or "", Charged())
             if side == "credit":
                 line.refunded_micros += micros

@@ -10,7 +10,7 @@ from apps.analytics import statements
 from apps.core import clock
 from apps.core.errors import InvalidField
 from apps.credits import history, periods
-from apps.credits.models import Account, Entry, Grant
+from apps.credits.models import ISSUED_ID, Account, Entry, Grant
 from tests import make
 from tests.analytics import ledgers, rows
 from tests.credits import books
@@ -209,3 +209,45 @@ def test_what_was_held_is_told_only_when_nothing_was(teams):
 
     assert history.standing(wallet, clock.db_now() + timedelta(seconds=1)).held_micros is None
     assert history.standing(wallet, NOW - timedelta(days=1)).held_micros == 0
+
+
+def test_what_moves_within_an_organization_cancels_out(teams):
+    team, org = teams[0], teams[0].organization
+    books.give(team, 1, key="first")
+    wallet = Account.objects.get(team=team)
+    pool = Account.objects.create(kind="pool", organization=org)
+    moved = [
+        (Entry.Kind.GRANT, ISSUED_ID, pool.pk, 10, {"credit_seq": 1, "credit_balance_micros": 10}),
+        (
+            Entry.Kind.ALLOCATE,
+            pool.pk,
+            wallet.pk,
+            4,
+            {
+                "debit_seq": 2,
+                "debit_balance_micros": 6,
+                "credit_seq": 2,
+                "credit_balance_micros": CREDIT + 4,
+            },
+        ),
+    ]
+    for kind, debit, credit, micros, sides in moved:
+        Entry.objects.create(
+            kind=kind,
+            debit_account_id=debit,
+            credit_account_id=credit,
+            amount_micros=micros,
+            idempotency_key=kind,
+            actor="test",
+            **sides,
+        )
+    Account.objects.filter(pk=pool.pk).update(seq=2, posted_micros=6, allocated_micros=6)
+    Account.objects.filter(pk=wallet.pk).update(seq=2, posted_micros=CREDIT + 4, allocated_micros=CREDIT + 4)
+
+    month = statements.of_organization(org, THIS_MONTH)
+
+    adds_up(month)
+    assert [span.account.kind for span in month.spans] == ["pool", "wallet", "wallet"]
+    kinds = statements.by_kind(history.movements(month.spans))
+    assert (kinds["allocate"].micros, kinds["allocate"].count) == (0, 2)
+    assert sum(span.closing_micros for span in month.spans) == CREDIT + 10
