@@ -24,6 +24,7 @@ ENV PATH="/opt/venv/bin:$PATH" \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp \
+    _RJEM_MALLOC_CONF=tcache:false \
     WEB_THREADS=64
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app

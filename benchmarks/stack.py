@@ -32,6 +32,8 @@ class Plan:
     web_threads: int = 80
     worker_threads: int = 32
     teams: int = 64
+    # The fake provider's, by the name of which it behaves.
+    model: str = "fake-ok"
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,7 +67,7 @@ def running_stack(plan: Plan, *, provider_url: str, root: Path = ROOT) -> Iterat
         redis_url = cleanup.enter_context(services.free_redis_db())
         env = production_env(plan, database_url=database_url, redis_url=redis_url, provider_url=provider_url)
         with _started_from(root):
-            teams = provisioned(env, teams=plan.teams)
+            teams = provisioned(env, teams=plan.teams, model=plan.model)
             start_web = {"granian": processes.start_web, "gunicorn": processes.start_web_gunicorn}[plan.server]
             web = start_web(env, threads=plan.web_threads)
             cleanup.callback(web.kill)
@@ -95,14 +97,14 @@ def production_env(plan: Plan, *, database_url: str, redis_url: str, provider_ur
     }
 
 
-def provisioned(env: Mapping[str, str], *, teams: int) -> list[tuple[str, str]]:
-    """Migrate the database and make that many teams: their ids and keys.  Raises: NotReady."""
+def provisioned(env: Mapping[str, str], *, teams: int, model: str = "fake-ok") -> list[tuple[str, str]]:
+    """Migrate the database and make that many teams, which call that model: their ids and keys.  Raises: NotReady."""
     migrated = processes.manage(env, "migrate", "--verbosity", "0", is_checked=False)
     if migrated.returncode:
         raise NotReady(f"the database could not be migrated:\n{migrated.stdout}{migrated.stderr}")
     # -P: the script's folder is this tree's, and must not be where a module is looked for.
     made = subprocess.run(
-        [sys.executable, "-P", str(_SEED), str(teams), str(_CREDITS)],
+        [sys.executable, "-P", str(_SEED), str(teams), str(_CREDITS), model],
         cwd=processes.ROOT,
         env=processes.environment(env),
         capture_output=True,

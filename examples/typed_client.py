@@ -78,6 +78,21 @@ class Usage(BaseModel):
     total_tokens: int = 0
 
 
+class Escrow(BaseModel):
+    """A job's ceiling and what of it is left, in whole credits rounded down; the exact figures are decimal strings."""
+
+    max_credits: int
+    held: int
+    used: int
+    remaining: int
+    max_credits_exact: str
+    held_exact: str
+    used_exact: str
+    remaining_exact: str
+    on_cap: str = "refuse"
+    deadline: str | None = None
+
+
 class ChatCompletionResponse(BaseModel):
     """A whole answer."""
 
@@ -87,6 +102,7 @@ class ChatCompletionResponse(BaseModel):
     model: str
     choices: list[ChatChoice]
     usage: Usage | None = None
+    escrow: Escrow | None = None
 
     @property
     def content(self) -> str:
@@ -108,6 +124,7 @@ class StreamChunk(BaseModel):
     model: str
     choices: list[ChatChoice]
     usage: Usage | None = None
+    escrow: Escrow | None = None
 
     @property
     def content(self) -> str:
@@ -147,6 +164,16 @@ class JobResponse(BaseModel):
     created_at: str
 
 
+class JobBudget(BaseModel):
+    """A job after its budget was changed; `paused_reason` is "budget" while it is paused at its ceiling."""
+
+    job_id: str
+    status: str
+    paused_reason: str | None = None
+    deadline: str | None = None
+    escrow: Escrow | None = None
+
+
 class JobCompletionResult(BaseModel):
     """How a job ended. With `charge_pending` it is charged once its last call has ended."""
 
@@ -156,6 +183,7 @@ class JobCompletionResult(BaseModel):
     total_calls: int
     charge_pending: bool = False
     costs: dict[str, Any] = Field(default_factory=dict)
+    escrow: Escrow | None = None
 
 
 @dataclass
@@ -165,6 +193,15 @@ class Job:
     job_id: str
     result: dict[str, Any] | None = None
     completion: JobCompletionResult | None = None
+
+
+class Budget(TypedDict, total=False):
+    """What a job may cost. `max_credits` is whole or a decimal string; `deadline` is in seconds, or an instant."""
+
+    max_credits: int | str | None
+    reserve: bool
+    deadline: int | str | datetime | None
+    on_cap: str
 
 
 class CallOptions(TypedDict, total=False):
@@ -217,7 +254,11 @@ class AccessDenied(SaaSLLMError):
 
 
 class InsufficientCredits(SaaSLLMError):
-    """Raised when the team's credits do not cover the request (403; 402 under /v1)."""
+    """Raised when the team's credits, or a spend limit, do not cover the request (403; 402 under /v1)."""
+
+
+class JobCapReached(InsufficientCredits):
+    """Raised when the call would make its job exceed its `max_credits` (403; 402 under /v1): see `update_job`."""
 
 
 class NotFound(SaaSLLMError):
@@ -242,6 +283,9 @@ class StreamError(Exception):
         self.idempotency_key = idempotency_key
         super().__init__(f"Stream error: {reason}")
 
+
+# Codes of requests that were refused for money.
+MONEY_CODES = frozenset(["insufficient_credits", "spend_limit_reached"])
 
 # Codes of calls that failed: nothing was charged, and their key will only ever repeat that they did.
 FAILED_CALLS = frozenset(
@@ -341,10 +385,15 @@ class SaaSLLMClient:
         await self.client.aclose()
 
     async def create_job(
-        self, job_type: str, metadata: dict[str, Any] | None = None, *, idempotency_key: str | None = None
+        self,
+        job_type: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **budget: "Unpack[Budget]",
     ) -> str:
         """Open a job, make it the current one and return its id."""
-        body = _given(team_id=self.team_id, job_type=job_type, metadata=metadata)
+        body = _given(team_id=self.team_id, job_type=job_type, metadata=metadata, **_budget(budget))
         job = JobResponse.model_validate(await self._post("/api/jobs/create", body, idempotency_key))
         self.current_job_id = job.job_id
         return job.job_id
@@ -369,12 +418,33 @@ class SaaSLLMClient:
             self.current_job_id = None
         return completion
 
+    async def cancel_job(
+        self, job_id: str | None = None, reason: str | None = None, *, idempotency_key: str | None = None
+    ) -> JobCompletionResult:
+        """End a job that is no longer wanted. One that has ended keeps its first verdict, which is in `status`."""
+        job_id = self._job(job_id)
+        answer = await self._post(f"{_job_path(job_id)}/cancel", _given(reason=reason), idempotency_key)
+        if job_id == self.current_job_id:
+            self.current_job_id = None
+        return JobCompletionResult.model_validate({**(answer.get("costs") or {}), **_given(**answer)})
+
+    async def update_job(self, job_id: str | None = None, **budget: "Unpack[Budget]") -> JobBudget:
+        """Change a job's budget; a higher `max_credits` ends its pause. None lifts a ceiling or a deadline."""
+        path = _job_path(self._job(job_id))
+        response = await self._send(path, _budget(budget), None, {}, method="PATCH")
+        return JobBudget.model_validate(response.json())
+
     @asynccontextmanager
     async def job(
-        self, job_type: str, metadata: dict[str, Any] | None = None, *, idempotency_key: str | None = None
+        self,
+        job_type: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **budget: "Unpack[Budget]",
     ) -> AsyncIterator[Job]:
         """Open a job for a block: completed when the block ends, failed when it raises."""
-        job = Job(await self.create_job(job_type, metadata, idempotency_key=idempotency_key))
+        job = Job(await self.create_job(job_type, metadata, idempotency_key=idempotency_key, **budget))
         try:
             yield job
         except BaseException as error:
@@ -497,13 +567,20 @@ class SaaSLLMClient:
         return answer
 
     async def _send(
-        self, path: str, body: dict[str, Any], key: str | None, headers: Mapping[str, str], *, stream: bool = False
+        self,
+        path: str,
+        body: dict[str, Any],
+        key: str | None,
+        headers: Mapping[str, str],
+        *,
+        stream: bool = False,
+        method: str = "POST",
     ) -> httpx.Response:
-        """POST until it succeeds or there is no point in another try."""
+        """Send until it succeeds or there is no point in another try."""
         retries = _Retries(key, self.max_retries, self.timeout)
         while True:
             sent = {**headers, "Idempotency-Key": retries.key}
-            request = self.client.build_request("POST", f"{self.base_url}{path}", json=body, headers=sent)
+            request = self.client.build_request(method, f"{self.base_url}{path}", json=body, headers=sent)
             failure: httpx.HTTPError
             try:
                 response = await self.client.send(request, stream=stream)
@@ -612,6 +689,8 @@ class SyncSaaSLLMClient:
 
     create_job = _blocking(SaaSLLMClient.create_job)
     complete_job = _blocking(SaaSLLMClient.complete_job)
+    cancel_job = _blocking(SaaSLLMClient.cancel_job)
+    update_job = _blocking(SaaSLLMClient.update_job)
     chat = _blocking(SaaSLLMClient.chat)
     chat_stream = _blocking_stream(SaaSLLMClient.chat_stream)
     structured_output = _blocking(SaaSLLMClient.structured_output)
@@ -625,10 +704,15 @@ class SyncSaaSLLMClient:
 
     @contextmanager
     def job(
-        self, job_type: str, metadata: dict[str, Any] | None = None, *, idempotency_key: str | None = None
+        self,
+        job_type: str,
+        metadata: dict[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **budget: "Unpack[Budget]",
     ) -> Iterator[Job]:
         """Open a job for a block: completed when the block ends, failed when it raises."""
-        manager = self._client.job(job_type, metadata, idempotency_key=idempotency_key)
+        manager = self._client.job(job_type, metadata, idempotency_key=idempotency_key, **budget)
         job = self._run(manager.__aenter__())
         try:
             yield job
@@ -669,6 +753,15 @@ class SyncSaaSLLMClient:
 
 def _given(**parameters: Any) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _budget(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a budget as it is sent. An instant without a time zone is one of this machine's."""
+    unknown = budget.keys() - Budget.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unknown argument: {', '.join(sorted(unknown))}")
+    deadline = budget.get("deadline")
+    return {**budget, "deadline": deadline.astimezone().isoformat()} if isinstance(deadline, datetime) else {**budget}
 
 
 def _as_dicts(messages: Sequence[Message | Mapping[str, Any]] | None) -> list[dict[str, Any]]:
@@ -751,6 +844,8 @@ async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
 def _error_class(response: httpx.Response) -> type[SaaSLLMError]:
     code, detail = _code_and_detail(response)
     match response.status_code:
+        case 402 | 403 if code == "job_cap_reached":
+            return JobCapReached
         case 402:
             return InsufficientCredits
         case 400 | 422:
@@ -758,7 +853,7 @@ def _error_class(response: httpx.Response) -> type[SaaSLLMError]:
         case 401:
             return AuthenticationError
         case 403 if code:
-            return InsufficientCredits if code == "insufficient_credits" else AccessDenied
+            return InsufficientCredits if code in MONEY_CODES else AccessDenied
         case 403:
             # What stands in quotes is an identifier: a team may be called 'credit-desk'.
             words = re.sub(r"'[^']*'", "", detail).lower()

@@ -23,20 +23,6 @@ class Env(environ.Env):  # type: ignore[misc]
         except ValueError as error:
             raise ImproperlyConfigured(f"{var} cannot be read: {error}") from error
 
-    def nanousd(self, var: str, default: str) -> int:
-        """Dollars in decimal notation as nano-dollars: no float comes near."""
-
-        def cast(text: str) -> int:
-            try:
-                dollars = Decimal(text)
-            except InvalidOperation:
-                raise ValueError(f"{text!r} is no decimal number") from None
-            if not (dollars.is_finite() and 0 <= dollars <= 1_000_000):
-                raise ValueError("it must be from 0 to 1000000")
-            return int(dollars * 10**9)
-
-        return int(self.get_value(var, cast=cast, default=default, parse_default=True))
-
 
 env = Env()
 # A .env beside manage.py is read when it exists; the real environment wins over it.
@@ -102,6 +88,11 @@ PAYLOAD_RETENTION_H = env.float("PAYLOAD_RETENTION_H", default=24.0)
 ATTACH_WINDOW_S = env.float("ATTACH_WINDOW_S", default=600.0)
 EMBEDDED_WORKER_THREADS = env.int("EMBEDDED_WORKER_THREADS", default=32)
 
+# Whether the name in a credential's api_base may stand for an address of our own network.
+PROVIDERS_MAY_BE_INTERNAL = env.bool("PROVIDERS_MAY_BE_INTERNAL", default=False)
+# Whether messages may name media by http(s) URLs, which providers (or LiteLLM) fetch: allow or refuse.
+MEDIA_URLS = env.str("MEDIA_URLS", default="allow")
+
 # How many proxies of ours stand in front, each adding the peer it saw to X-Forwarded-For. 0: the header is anybody's
 # word and is not read.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
@@ -116,10 +107,49 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 # --- Credits -----------------------------------------------------------------------------------------------
 
 DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
-# For reports: what a credit was sold for where its grant does not say.
-CREDIT_LIST_PRICE_NANOUSD = env.nanousd("CREDIT_LIST_PRICE_USD", default="0.10")
+# How far below zero an operator may let a team's wallet be spent, in credits.
+CREDIT_LINE_MAX_CREDITS = env.int("CREDIT_LINE_MAX_CREDITS", default=10_000)
+# How long credits stay that are refunded after the lot that paid has expired.
+REFUND_GRACE_DAYS = env.int("REFUND_GRACE_DAYS", default=30)
+# What a credit is taken to be worth in reports where no paid grant says.
+try:
+    CREDIT_LIST_PRICE_USD = Decimal(env.str("CREDIT_LIST_PRICE_USD", default="0.10"))
+    CREDIT_LIST_PRICE_NANOUSD = int(CREDIT_LIST_PRICE_USD * 10**9)
+except (ArithmeticError, ValueError) as error:
+    raise ImproperlyConfigured("CREDIT_LIST_PRICE_USD cannot be read: it is no decimal number") from error
 # Output tokens assumed for a metered call whose caller and model both name no cap.
 DEFAULT_MAX_OUTPUT_TOKENS = env.int("DEFAULT_MAX_OUTPUT_TOKENS", default=4096)
+
+
+def _nanousd(name: str, usd: str) -> int:
+    """Dollars as exact nano-dollars. Raises: ImproperlyConfigured."""
+    try:
+        nanousd = Decimal(usd) * 10**9
+        if 0 <= nanousd < 10**15 and nanousd == int(nanousd):
+            return int(nanousd)
+    except (InvalidOperation, ValueError, OverflowError):
+        pass
+    raise ImproperlyConfigured(f"{name} must be dollars per million tokens, from 0 to below 1000000, with 9 decimals")
+
+
+# Models without a price: "refuse" them to jobs metered in USD, or charge an "estimate".
+UNPRICED_MODELS = env.str("UNPRICED_MODELS", default="refuse")
+if UNPRICED_MODELS not in ("refuse", "estimate"):
+    raise ImproperlyConfigured('UNPRICED_MODELS must be "refuse" or "estimate"')
+UNPRICED_INPUT_NANOUSD_PER_MTOK = _nanousd(
+    "UNPRICED_INPUT_USD_PER_MTOK", env.str("UNPRICED_INPUT_USD_PER_MTOK", default="1.00")
+)
+UNPRICED_OUTPUT_NANOUSD_PER_MTOK = _nanousd(
+    "UNPRICED_OUTPUT_USD_PER_MTOK", env.str("UNPRICED_OUTPUT_USD_PER_MTOK", default="2.00")
+)
+
+# --- Limits ------------------------------------------------------------------------------------------------
+
+# What becomes of calls with rate limits while Redis, which counts them, is away. Limits of spend are in the database.
+RATE_LIMITS_WHEN_REDIS_IS_DOWN = env.str("RATE_LIMITS_WHEN_REDIS_IS_DOWN", default="allow")
+if RATE_LIMITS_WHEN_REDIS_IS_DOWN not in ("allow", "refuse"):
+    raise ImproperlyConfigured("RATE_LIMITS_WHEN_REDIS_IS_DOWN must be allow or refuse")
+DECISION_RETENTION_DAYS = env.int("DECISION_RETENTION_DAYS", default=30)
 
 # --- Django ------------------------------------------------------------------------------------------------
 
@@ -139,6 +169,7 @@ INSTALLED_APPS = [
     "apps.virtual_keys",
     "apps.credits",
     "apps.provisioning",
+    "apps.limits",
     "apps.jobs",
     "apps.analytics",
     "apps.api",
@@ -314,6 +345,12 @@ CORS_EXPOSE_HEADERS = (
     "retry-after",
     "x-job-id",
     "x-call-id",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
     "x-request-id",
     "x-saasllm-call-id",
     "x-saasllm-credits-charged",

@@ -14,6 +14,8 @@ from apps.core import append_only
 from apps.credits import pricing
 from apps.jobs import dispatch, execution, leases, replies
 from apps.jobs.streaming import marks
+from apps.limits import counters
+from apps.limits import index as limits
 from apps.virtual_keys import services as virtual_keys
 from tests import make
 
@@ -32,9 +34,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _fresh_process_state() -> Iterator[None]:
     """Nothing cached in the process outlives a test."""
-    caches = (virtual_keys, catalog, pricing)
+    caches = (virtual_keys, catalog, pricing, limits)
     for each in caches:
         each.forget_cached()
+    counters.forget()
     yield
     for each in caches:
         each.forget_cached()

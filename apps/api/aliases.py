@@ -22,6 +22,7 @@ DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Description = Annotated[str, StringConstraints(max_length=2000)]
 Provider = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 ProviderModel = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Route = Literal["litellm", "litellm_sdk", "openai", "demo"]
 Tokens = Annotated[int, Field(ge=1, le=2_147_483_647)]
 # What may be emptied by null; for the others null is as good as nothing.
 CLEARABLE = ("pricing_input", "pricing_output", *aliases.LIMITS, *aliases.ABILITIES)
@@ -33,7 +34,8 @@ COLUMNS = {
 }
 
 
-def _nanousd(value: Decimal) -> Decimal:
+def in_nanousd(value: Decimal) -> Decimal:
+    """Dollars that are whole nano-dollars and fit. Raises: ValueError."""
     if not 0 <= value < 1_000_000:
         raise ValueError("Dollars per million tokens must be from 0 to below 1000000")
     if value * NANOUSD % 1:
@@ -41,7 +43,7 @@ def _nanousd(value: Decimal) -> Decimal:
     return value
 
 
-Price = Annotated[Decimal, BeforeValidator(exact_number), AfterValidator(_nanousd)]
+Price = Annotated[Decimal, BeforeValidator(exact_number), AfterValidator(in_nanousd)]
 
 
 class AliasInput(Input):
@@ -51,7 +53,7 @@ class AliasInput(Input):
     description: Description | None = None
     pricing_input: Price | None = None
     pricing_output: Price | None = None
-    route: Literal["litellm", "openai", "demo"] | None = None
+    route: Route | None = None
     is_open: bool | None = None
     is_default: bool | None = None
     context_window_tokens: Tokens | None = None

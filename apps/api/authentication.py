@@ -116,10 +116,14 @@ class KeyView(ApiView):
     def authenticate_caller(self, request: Request) -> Caller:
         caller = by_key(request)
         assert caller.principal is not None
-        if self.starts_work and request.method == "POST":
-            teams.require_active(caller.principal.team.status, caller.principal.organization.status)
-        caller.principal.require_scope(*(("jobs", "chat", "read") if request.method == "GET" else ("jobs",)))
+        self.require_may(caller.principal, request)
         return caller
+
+    def require_may(self, principal: Principal, request: Request) -> None:
+        """Raises: TeamNotActive, ScopeMissing."""
+        if self.starts_work and request.method == "POST":
+            teams.require_active(principal.team.status, principal.organization.status)
+        principal.require_scope(*(("jobs", "chat", "read") if request.method == "GET" else ("jobs",)))
 
     @property
     def principal(self) -> Principal:

@@ -12,14 +12,17 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, KeyView
+from apps.api.budgets import BudgetInput
 from apps.api.idempotent import answer
 from apps.api.jobs import JobType, operator_job
 from apps.api.parsing import Input, JSONObject, parse
 from apps.core import crypto
 from apps.core.clock import iso
+from apps.core.errors import DomainError
 from apps.credits import billing
-from apps.jobs import replies, services, waiting
+from apps.jobs import escrow, refusals, replies, services, waiting
 from apps.jobs.models import Call
+from apps.virtual_keys.services import Principal
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 TOOLS = ("function", "custom")
@@ -99,7 +102,7 @@ class LlmCallInput(CallInput):
     call_metadata: JSONObject | None = None
 
 
-class CreateAndCallInput(CallInput):
+class CreateAndCallInput(CallInput, BudgetInput):
     """A job with one call, in one request."""
 
     team_id: str
@@ -121,6 +124,13 @@ class CallView(KeyView):
     starts_work = True
     shows_job = False
 
+    def require_may(self, principal: Principal, request: Request) -> None:
+        try:
+            super().require_may(principal, request)
+        except DomainError as error:
+            refusals.record_early(principal, error, job_id=self.kwargs.get("job_id", ""))
+            raise
+
     def request_of(self, body: CallInput, request: Request, **more: Any) -> services.CallRequest:
         return services.CallRequest(
             body=body.body(),
@@ -134,9 +144,10 @@ class CallView(KeyView):
 
     def wait(self, submitted: services.Submitted, wait_s: float) -> Call:
         """The call once it has succeeded. Raises: CallStillRunning, or the call's own failure."""
-        call = waiting.wait(self.principal.team, submitted, wait_s, with_job=self.shows_job)
+        with_job = self.shows_job or submitted.has_ceiling
+        call = waiting.wait(self.principal.team, submitted, wait_s, with_job=with_job)
         if call.state != Call.State.SUCCEEDED:
-            raise waiting.failure(call)
+            raise waiting.failure(call, headers=submitted.headers)
         return call
 
 
@@ -157,7 +168,8 @@ class LlmCall(CallView):
                 idempotent=self.idempotent(request),
             )
             call = self.wait(submitted, wait_s)
-        return with_ids(answer(present.answer(call), is_replay=submitted.is_replay), call)
+        data = present.answer(call) | {"escrow": escrow.of_call(call)}
+        return _with_limits(with_ids(answer(data, is_replay=submitted.is_replay), call), submitted)
 
 
 class CreateAndCall(CallView):
@@ -173,7 +185,7 @@ class CreateAndCall(CallView):
         with mailbox.place():
             submitted = services.submit_one_call_job(
                 self.principal,
-                services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}),
+                services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}, body.budget()),
                 self.request_of(body, request),
                 wait_s=wait_s,
                 reply_to=mailbox.name,
@@ -188,8 +200,9 @@ class CreateAndCall(CallView):
             "costs": figures,
             "completed_at": iso(job.completed_at),
             "credits_remaining": figures["credits_remaining"],
+            "escrow": escrow.as_wire(job),
         }
-        return with_ids(answer(data, is_replay=submitted.is_replay), call)
+        return _with_limits(with_ids(answer(data, is_replay=submitted.is_replay), call), submitted)
 
 
 class OneCall(EitherView):
@@ -200,7 +213,7 @@ class OneCall(EitherView):
         team = principal.team if principal else operator_job(job_id).team
         call = services.find_call(team, job_id, call_id)
         if call.state == Call.State.SUCCEEDED:
-            return with_ids(Response(present.answer(call)), call)
+            return with_ids(Response(present.answer(call) | {"escrow": escrow.of_call(call)}), call)
         body: dict[str, Any] = {"call_id": str(call.pk), "job_id": str(call.job_id), "status": call.state}
         if call.is_open:
             response = Response(body)
@@ -208,6 +221,13 @@ class OneCall(EitherView):
             return with_ids(response, call)
         error = {"status": call.error_status, "code": call.error_code, "detail": call.error_message}
         return with_ids(Response(body | {"error": error}), call)
+
+
+def _with_limits(response: Response, submitted: services.Submitted) -> Response:
+    """Tell what rate limits leave."""
+    for name, value in submitted.headers.items():
+        response[name] = value
+    return response
 
 
 def with_ids(response: Response, call: Call) -> Response:

@@ -6,9 +6,9 @@ from pydantic import AliasChoices, Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api import past_balances, present
+from apps.api import past_balances, present, present_lots
 from apps.api.authentication import ApiView, EitherView, OperatorView
-from apps.api.fields import Credits, Rate, Reason, query_error
+from apps.api.fields import Credits, FutureInstant, Rate, Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
 from apps.api.jobs import page
 from apps.api.parsing import Input, parse
@@ -16,8 +16,10 @@ from apps.core import crypto
 from apps.core.errors import InvalidRequest
 from apps.core.ids import new_id
 from apps.core.money import MAX_CREDITS, credits_to_micros
-from apps.credits import allowances, billing, ledger
+from apps.credits import allowances, billing, ledger, lots
 from apps.credits.errors import NoCreditAccount
+from apps.credits.models import Grant
+from apps.provisioning import credits as operators
 from apps.provisioning import services as provisioning
 from apps.teams import services as teams
 from apps.teams.models import Team
@@ -27,11 +29,21 @@ DEFAULT_REASON = "Manual credit allocation"
 _PLAIN_KEY_MAX = 100
 
 
+Priority = Annotated[int, Field(ge=0, le=1_000)]
+JobTypes = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=100, pattern="^[^,]*$")]], Field(max_length=50)
+]
+
+
 class AddCreditsInput(Input):
     """Whole credits to grant."""
 
     credits: Annotated[int, Field(gt=0, le=MAX_CREDITS, validation_alias=AliasChoices("credits", "credits_amount"))]
     reason: Reason | None = None
+    kind: Grant.Kind = Field(default=Grant.Kind.PAID, strict=False)
+    expires_at: FutureInstant | None = None
+    priority: Priority | None = None
+    job_types: JobTypes | None = None
 
 
 def ledger_key(view: ApiView, request: Request) -> str:
@@ -58,14 +70,20 @@ class TeamBalance(EitherView):
 
     def get(self, request: Request, team_id: str) -> Response:
         team = self.team(team_id, refusal="Cannot access credit balance for a different team")
-        if "at" in request.GET:
-            return Response(past_balances.of_team(team, request))
+        at = past_balances.instant_of(request)
+        if at is not None:
+            return Response(past_balances.of_team(team, at))
         balance = billing.balance(team)
         if not balance.exists:
             raise NoCreditAccount(f"No credit account found for team '{team_id}'")
         is_operator = self.caller.is_operator
         plan, refill = billing.plan(team), allowances.refill_of(team)
-        return Response(present.team_credits(team, balance, plan, refill, to_operator=is_operator))
+        wallets = lots.wallets_of(team)
+        return Response(
+            present.team_credits(team, balance, plan, refill, to_operator=is_operator)
+            | present_lots.expiring_soon(wallets)
+            | present_lots.restricted(wallets)
+        )
 
 
 class AddCredits(OperatorView):
@@ -82,6 +100,10 @@ class AddCredits(OperatorView):
                 actor=self.caller.actor,
                 key=key,
                 reason=body.reason or DEFAULT_REASON,
+                kind=body.kind,
+                expires_at=body.expires_at,
+                priority=body.priority,
+                job_types=body.job_types or (),
             )
             return {"team_id": team_id, "credits_added": body.credits, "transaction_id": str(entry.pk)}
 
@@ -105,6 +127,9 @@ class ReplenishInput(Input):
     payment_amount_usd: Annotated[Rate, Field(ge=0, le=1_000_000_000)] | None = None
     payment_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     reason: Reason | None = None
+    expires_at: FutureInstant | None = None
+    priority: Priority | None = None
+    job_types: JobTypes | None = None
 
 
 class Replenish(OperatorView):
@@ -131,6 +156,9 @@ class Replenish(OperatorView):
                 actor=self.caller.actor,
                 key=key,
                 reason=body.reason or "",
+                expires_at=body.expires_at,
+                priority=body.priority,
+                job_types=body.job_types or (),
             )
             return {
                 "team_id": team_id,
@@ -158,14 +186,53 @@ class Replenish(OperatorView):
 
 
 class TeamTransactions(EitherView):
-    """GET /api/credits/teams/{team_id}/transactions: newest first, with their true number."""
+    """GET /api/credits/teams/{team_id}/transactions: newest first, with their true number; with `job_types` those of
+    the credits that are for these alone."""
 
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=50)
         team = self.team(team_id, refusal="Cannot access credit transactions for a different team")
-        total, found = billing.postings(team, limit=limit, offset=offset)
+        job_types = lots.job_types_of(query_text(request, "job_types") or "")
+        total, found = billing.postings(team, limit=limit, offset=offset, job_types=job_types)
         return Response(
             {"team_id": team_id, "total": total, "transactions": [present.transaction(team, each) for each in found]}
+        )
+
+
+class TeamGrants(EitherView):
+    """GET /api/credits/teams/{team_id}/grants: lots with something left, with `all=true` the others too."""
+
+    def get(self, request: Request, team_id: str) -> Response:
+        limit, offset = page(request, default=50)
+        with_spent = query_choice(request, "all", ("true", "false")) == "true"
+        team = self.team(team_id, refusal="Cannot access grants of a different team")
+        total, found = lots.lots_of(lots.wallets_of(team), limit=limit, offset=offset, with_spent=with_spent)
+        to_operator = self.caller.is_operator
+        grants = [present_lots.lot(each, to_operator=to_operator) for each in found]
+        return Response({"team_id": team_id, "total": total, "grants": grants})
+
+
+class CreditLineInput(Input):
+    """How many credits below zero a team's general wallet may be spent."""
+
+    credits: Credits
+    reason: Reason | None = None
+
+
+class CreditLine(OperatorView):
+    """PUT /api/credits/teams/{team_id}/credit-line"""
+
+    def put(self, request: Request, team_id: str) -> Response:
+        body = parse(CreditLineInput, request)
+        team = teams.find(team_id)
+        operators.set_credit_line(team, credits=body.credits, actor=self.caller.actor, reason=body.reason or "")
+        return Response(
+            {
+                "team_id": team_id,
+                "credit_limit": body.credits or None,
+                **billing.balance(team).as_wire(),
+                "message": "Credit line updated successfully",
+            }
         )
 
 

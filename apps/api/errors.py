@@ -63,7 +63,9 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
 
 def domain_error(error: DomainError) -> Response:
     """A refusal as it goes over the wire: `detail` for people, `code` and the error's own fields for programs."""
-    headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
+    headers = dict(error.headers)
+    if error.retry_after_s:
+        headers["Retry-After"] = str(error.retry_after_s)
     status = status_of(error)
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"

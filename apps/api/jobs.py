@@ -8,14 +8,15 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, KeyView
+from apps.api.budgets import BudgetInput, ChangeBudgetInput
 from apps.api.fields import query_error
 from apps.api.idempotent import answer
 from apps.api.parsing import Input, JSONObject, parse
 from apps.core.clock import iso
-from apps.core.errors import InvalidField
+from apps.core.errors import InvalidField, NotAllowed
 from apps.core.ids import parse_uuid
 from apps.credits import billing
-from apps.jobs import services
+from apps.jobs import budgets, cancelling, escrow, services
 from apps.jobs.errors import JobNotFound
 from apps.jobs.models import Call, Job
 
@@ -23,7 +24,7 @@ JobType = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 MAX_PAGE = 1000
 
 
-class OpenJobInput(Input):
+class OpenJobInput(BudgetInput):
     """A job to create."""
 
     team_id: str
@@ -48,6 +49,12 @@ class CompleteInput(Input):
         return value.lower()
 
 
+class CancelInput(Input):
+    """Why a job is cancelled; the body may be left out."""
+
+    reason: Annotated[str, StringConstraints(max_length=1000)] | None = None
+
+
 class MetadataInput(Input):
     """Keys to merge into a job's metadata."""
 
@@ -64,7 +71,7 @@ class CreateJob(KeyView):
         self.require_own_team(body.team_id)
         job, is_replay = services.open_job(
             self.principal,
-            services.NewJob(body.job_type, body.user_id or "", body.metadata or {}),
+            services.NewJob(body.job_type, body.user_id or "", body.metadata or {}, body.budget()),
             idempotent=self.idempotent(request),
         )
         return answer(
@@ -74,6 +81,8 @@ class CreateJob(KeyView):
                 "job_type": job.job_type,
                 "status": job.wire_status,
                 "created_at": iso(job.created_at),
+                "deadline": iso(job.deadline_at),
+                "escrow": escrow.as_wire(job),
             },
             is_replay=is_replay,
         )
@@ -105,11 +114,42 @@ class CompleteJob(KeyView):
         )
 
 
-class OneJob(EitherView):
-    """GET /api/jobs/{job_id}"""
+class CancelJob(KeyView):
+    """POST /api/jobs/{job_id}/cancel: answers like complete, a job that is closed with its first verdict."""
+
+    def post(self, request: Request, job_id: str) -> Response:
+        body = parse(CancelInput, request)
+        team = self.principal.team
+        job, is_replay = cancelling.cancel_job(
+            team,
+            job_id=job_id,
+            closed_by=f"key:{self.principal.key_id}",
+            reason=body.reason,
+            idempotent=self.idempotent(request),
+        )
+        return answer(
+            present.completion(
+                job, services.calls_of(job), billing.balance(team), show_costs=billing.shows_costs(team)
+            ),
+            is_replay=is_replay,
+        )
+
+
+class JobView(EitherView):
+    """About one job, for its team and for operators."""
+
+    def job(self, job_id: str) -> Job:
+        """Raises: JobNotFound."""
+        if self.caller.principal is not None:
+            return services.find_job(self.caller.principal.team, job_id)
+        return operator_job(job_id)
+
+
+class OneJob(JobView):
+    """GET, PATCH /api/jobs/{job_id}"""
 
     def get(self, request: Request, job_id: str) -> Response:
-        job = self._job(job_id)
+        job = self.job(job_id)
         show_costs = self.caller.is_operator or billing.shows_costs(job.team)
         return Response(
             present.job(job)
@@ -119,10 +159,14 @@ class OneJob(EitherView):
             }
         )
 
-    def _job(self, job_id: str) -> Job:
-        if self.caller.principal is not None:
-            return services.find_job(self.caller.principal.team, job_id)
-        return operator_job(job_id)
+    def patch(self, request: Request, job_id: str) -> Response:
+        principal = self.caller.principal
+        if principal is None:
+            raise NotAllowed("A job's budget is changed with its team's virtual key.")
+        principal.require_scope("jobs")
+        body = parse(ChangeBudgetInput, request)
+        job = budgets.change(principal, job_id=job_id, wanted=body.change())
+        return Response(present.job(job) | {"updated_at": iso(job.active_at)})
 
 
 class JobMetadata(KeyView):
@@ -134,11 +178,11 @@ class JobMetadata(KeyView):
         return Response({"job_id": str(job.pk), "metadata": job.metadata, "updated_at": iso(job.active_at)})
 
 
-class JobCosts(OneJob):
+class JobCosts(JobView):
     """GET /api/jobs/{job_id}/costs"""
 
     def get(self, request: Request, job_id: str) -> Response:
-        job = self._job(job_id)
+        job = self.job(job_id)
         show_costs = self.caller.is_operator or billing.shows_costs(job.team)
 
         def cost(nanousd: int, places: int) -> float | None:

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from apps.api import present_catalog as present
 from apps.api.access_groups import UpdateGroupInput
-from apps.api.aliases import CatalogName, Description, DisplayName
+from apps.api.aliases import CatalogName, Description, DisplayName, Provider, Route
 from apps.api.authentication import EitherView, OperatorView
 from apps.api.fields import query_choice, query_error, query_text
 from apps.api.idempotent import respond
@@ -26,9 +26,14 @@ class ModelInput(Input):
     model_name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
     priority: Annotated[int, Field(ge=0, le=32_767)] = 0
     is_active: bool = True
+    # Of a provider's model; an alias has its own.
+    route: Route | None = None
+    provider: Provider | None = None
 
     def member(self) -> model_groups.Member:
-        return model_groups.Member(self.model_name, self.priority, self.is_active)
+        return model_groups.Member(
+            self.model_name, self.priority, self.is_active, route=self.route, provider=self.provider
+        )
 
 
 Models = Annotated[list[ModelInput], Field(max_length=100)]

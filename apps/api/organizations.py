@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present
-from apps.api.authentication import EitherView, OperatorView, WrongTeam
+from apps.api.authentication import Caller, EitherView, OperatorView, WrongTeam, by_master_key
 from apps.api.fields import Credits, Label, Metadata, Names, Reason, ReasonInput, query_error
 from apps.api.idempotent import respond
 from apps.api.jobs import page
@@ -29,6 +29,7 @@ class CreateOrganizationInput(Input):
     organization_id: Text255
     name: Text255
     metadata: Metadata | None = None
+    time_zone: Text255 | None = None
     create_default_team: bool = True
     default_team_name: Label | None = None
     default_team_access_groups: Names | None = None
@@ -67,6 +68,7 @@ class CreateOrganization(OperatorView):
             organization_id=body.organization_id,
             name=body.name,
             metadata=body.metadata,
+            time_zone=body.time_zone or "UTC",
             default_team=body.default_team(),
             actor=self.caller.actor,
         )
@@ -97,8 +99,17 @@ class OrganizationList(OperatorView):
         return Response([present.organization(each, to_operator=True) for each in found])
 
 
+class UpdateOrganizationInput(Input):
+    """What is to be different about an organization."""
+
+    time_zone: Text255
+
+
 class OneOrganization(EitherView):
-    """GET /api/organizations/{organization_id}: for operators, and for a key about its own."""
+    """GET /api/organizations/{organization_id}: for operators, and for a key about its own; PUT for operators."""
+
+    def authenticate_caller(self, request: Request) -> Caller:
+        return by_master_key(request) if request.method == "PUT" else super().authenticate_caller(request)
 
     def get(self, request: Request, organization_id: str) -> Response:
         principal = self.caller.principal
@@ -106,6 +117,12 @@ class OneOrganization(EitherView):
             raise WrongTeam("Cannot access a different organization")
         found = organizations.find(organization_id)
         return Response(present.organization(found, to_operator=self.caller.is_operator))
+
+    def put(self, request: Request, organization_id: str) -> Response:
+        body = parse(UpdateOrganizationInput, request)
+        organization = organizations.find(organization_id)
+        changed = organizations.set_time_zone(organization, body.time_zone, actor=self.caller.actor)
+        return Response(present.organization(changed, to_operator=True))
 
 
 class OrganizationTeams(OperatorView):

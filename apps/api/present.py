@@ -13,6 +13,7 @@ from apps.credits import pricing
 from apps.credits.allowances import Refill
 from apps.credits.billing import Balance, Plan, Posting
 from apps.credits.models import Entry
+from apps.jobs import escrow
 from apps.jobs.models import Call, Job
 from apps.jobs.streaming.chunks import completion_id, usage
 from apps.organizations.models import Organization
@@ -80,6 +81,8 @@ def job(found: Job) -> dict[str, Any]:
         "credits_charged": exact_credits(found.charged_micros),
         "charge_pending": found.charge_state == Job.ChargeState.PENDING,
         "model_groups_used": found.model_groups_used,
+        "deadline": iso(found.deadline_at),
+        "escrow": escrow.as_wire(found),
     }
 
 
@@ -95,6 +98,7 @@ def completion(found: Job, calls: list[Call], balance: Balance, *, show_costs: b
         "credits_remaining": figures["credits_remaining"],
         "total_calls": figures["total_calls"],
         "charge_pending": figures["charge_pending"],
+        "escrow": escrow.as_wire(found),
     }
 
 
@@ -166,6 +170,7 @@ def organization(found: Organization, *, to_operator: bool) -> dict[str, Any]:
         "name": found.name,
         "status": found.status,
         "metadata": found.metadata,
+        "time_zone": found.time_zone,
         "created_at": iso(found.created_at),
         "updated_at": iso(found.updated_at),
         "default_team": None,
@@ -223,7 +228,7 @@ def team_credits(found: Team, balance: Balance, plan: Plan, refill: Refill, *, t
         "team_id": found.team_id,
         "organization_id": found.organization.organization_id,
         **balance.as_wire(),
-        "credit_limit": None,
+        "credit_limit": whole_credits(balance.credit_line_micros) or None,
         **auto_refill(refill),
         "budget_mode": plan.budget_mode,
         "credits_per_dollar": plan.credits_per_dollar,
@@ -282,11 +287,16 @@ def transaction_type(entry: Entry) -> str:
 
 def transaction(found: Team, posting: Posting) -> dict[str, Any]:
     """A ledger entry of a team: a positive amount, its direction told by what was posted before and after."""
+    return account_transaction(posting, team_id=found.team_id, organization_id=found.organization.organization_id)
+
+
+def account_transaction(posting: Posting, *, team_id: str | None, organization_id: str) -> dict[str, Any]:
+    """A ledger entry of a wallet, or of an organization's pool, which is no team's."""
     entry = posting.entry
     return {
         "transaction_id": str(entry.pk),
-        "team_id": found.team_id,
-        "organization_id": found.organization.organization_id,
+        "team_id": team_id,
+        "organization_id": organization_id,
         "job_id": entry.job or None,
         "transaction_type": transaction_type(entry),
         "credits_amount": whole_credits(entry.amount_micros),

@@ -5,6 +5,8 @@ from typing import Any
 
 from apps.catalog import aliases, model_groups
 from apps.catalog.models import AccessGroup, ModelAlias, ModelGroup, ProviderCredential
+from apps.catalog.price_models import Price
+from apps.catalog.rates import CLASSES, PER_PIECE
 from apps.core.clock import iso
 from apps.core.money import NANOUSD
 
@@ -78,6 +80,8 @@ def model_group(found: ModelGroup) -> dict[str, Any]:
                 "model_group_id": str(found.pk),
                 "model_name": member.model_name,
                 "is_alias": member.alias is not None,
+                "route": (member.alias or member).route,
+                "provider": (member.alias or member).provider or None,
                 "priority": member.priority,
                 "is_active": member.is_active,
                 "created_at": iso(member.created_at),
@@ -86,6 +90,24 @@ def model_group(found: ModelGroup) -> dict[str, Any]:
         ],
         "created_at": iso(found.created_at),
         "updated_at": iso(found.updated_at),
+    }
+
+
+def price(found: Price) -> dict[str, Any]:
+    """A price with its state, in dollars per million tokens (and per request and image). Null: as its parent."""
+    state: Any = found
+    rates = found.rates
+    return {
+        "price_id": str(found.pk),
+        "model": found.model,
+        "currency": "USD",
+        **{name: _price(getattr(rates, name)) for name in (*CLASSES, *PER_PIECE)},
+        "valid_from": iso(found.valid_from),
+        "in_force": state.is_in_force,
+        "scheduled": state.is_scheduled,
+        "source": found.source or None,
+        "created_by": found.created_by,
+        "created_at": iso(found.created_at),
     }
 
 

@@ -12,7 +12,7 @@ from apps.api import present
 from apps.api.calls import CallView, CreateAndCallInput, LlmCallInput
 from apps.api.parsing import parse
 from apps.credits import billing
-from apps.jobs import services, waiting
+from apps.jobs import escrow, services, waiting
 from apps.jobs.models import Call
 from apps.jobs.streaming.body import opened, response
 from apps.jobs.streaming.chunks import ChunkWriter, event, usage
@@ -34,7 +34,7 @@ class Writer(ChunkWriter):
 
     def more(self, call: Call) -> dict[str, Any]:
         """What the last chunk says beside OpenAI's keys."""
-        return {}
+        return {"escrow": escrow.of_call(call)}
 
     def error(self, message: str) -> bytes:
         return event({"error": message})
@@ -45,7 +45,8 @@ class WriterWithCosts(Writer):
 
     def more(self, call: Call) -> dict[str, Any]:
         team = call.job.team
-        return {"costs": present.costs(call.job, billing.balance(team), show_costs=billing.shows_costs(team))}
+        figures = present.costs(call.job, billing.balance(team), show_costs=billing.shows_costs(team))
+        return {"costs": figures, **super().more(call)}
 
 
 class LlmCallStream(CallView):
@@ -55,6 +56,7 @@ class LlmCallStream(CallView):
         body = parse(LlmCallInput, request)
         asked = self.request_of(body, request, call_metadata=body.call_metadata, is_streamed=True)
         return response(
+            request._request,
             opened(
                 self.principal.team,
                 submit=lambda reply_to: services.submit_call(
@@ -66,7 +68,7 @@ class LlmCallStream(CallView):
                     idempotent=self.idempotent(request),
                 ),
                 writer_for=Writer,
-            )
+            ),
         )
 
 
@@ -78,11 +80,12 @@ class CreateAndCallStream(CallView):
         self.require_own_team(body.team_id)
         asked = self.request_of(body, request, is_streamed=True)
         return response(
+            request._request,
             opened(
                 self.principal.team,
                 submit=lambda reply_to: services.submit_one_call_job(
                     self.principal,
-                    services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}),
+                    services.NewJob(body.job_type, body.user_id or "", body.job_metadata or {}, body.budget()),
                     asked,
                     wait_s=settings.CALL_WAIT_MAX_S,
                     reply_to=reply_to,
@@ -90,5 +93,5 @@ class CreateAndCallStream(CallView):
                 ),
                 writer_for=WriterWithCosts,
                 with_job=True,
-            )
+            ),
         )

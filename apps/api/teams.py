@@ -6,15 +6,16 @@ from typing import Any, ClassVar
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api import present
+from apps.api import present, present_limits
 from apps.api.authentication import Caller, EitherView, KeyView, OperatorView, by_master_key
 from apps.api.fields import Credits, Label, Metadata, Name, Names, Rate, ReasonInput, names_of
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.jobs import MAX_PAGE, page
 from apps.api.parsing import Input, Text255, parse
 from apps.catalog import services as catalog
 from apps.core.errors import InvalidField, InvalidRequest
 from apps.credits import allowances, billing
+from apps.limits import services as limits
 from apps.organizations import services as organizations
 from apps.provisioning import services as provisioning
 from apps.provisioning.services import TeamChange, TeamPlan
@@ -140,7 +141,8 @@ class OneTeam(EitherView):
         (known,) = facts([team])
         refill = allowances.refill_of(team)
         credits = present.team_credits(team, known.balance, known.plan, refill, to_operator=to_operator)
-        return Response(present.team(known, to_operator=to_operator) | {"credits": credits})
+        own = [present_limits.limit(each) for each in limits.of_team(team)[:MAX_PAGE]]
+        return Response(present.team(known, to_operator=to_operator) | {"credits": credits, "limits": own})
 
     def put(self, request: Request, team_id: str) -> Response:
         body = parse(UpdateTeamInput, request)

@@ -1,6 +1,6 @@
 """Model aliases with their prices and limits, and what teams may use. Prices are typed in dollars per million tokens
 and kept as exact integers of a billionth. Groups are in `admin_groups`, providers' keys in
-`admin_credentials`."""
+`admin_credentials`, dated prices in `admin_prices`."""
 
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,8 @@ from django.http import HttpRequest
 
 from apps.catalog import admin_credentials as admin_credentials  # registers the page
 from apps.catalog import admin_groups as admin_groups  # registers the groups' pages
-from apps.catalog import aliases, services
+from apps.catalog import admin_prices as admin_prices  # registers the prices' page
+from apps.catalog import aliases, routes, services
 from apps.catalog.model_groups import adopt
 from apps.catalog.models import (
     ModelAlias,
@@ -21,8 +22,9 @@ from apps.catalog.models import (
     TeamDefaultModel,
     TeamModelGroup,
 )
-from apps.core.admin_base import AuditedAdmin, PlainAdmin, actor_of
+from apps.core.admin_base import AuditedAdmin, PlainAdmin, actor_of, show_refusal
 from apps.core.admin_columns import exact_usd, text_column, usd_column
+from apps.core.errors import InvalidField
 from apps.core.money import NANOUSD
 
 
@@ -93,12 +95,22 @@ class AliasForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.add_error("makes_default", "The platform's default must be active.")
             if self.instance.is_default and not given.get("is_open"):
                 self.add_error("is_open", "The platform's default is open to every team.")
+        self._require_answerable(given)
         if not self.errors:
             self.instance.input_nanousd_per_mtok = _as_nanousd(prices[0])
             self.instance.output_nanousd_per_mtok = _as_nanousd(prices[1])
             if not given.get("makes_default"):
                 self.instance.is_default = False
         return given
+
+    def _require_answerable(self, given: dict[str, Any]) -> None:
+        try:
+            if "route" in self.changed_data and "route" in given:
+                routes.require_route(given["route"])
+            if {"route", "provider"} & {*self.changed_data} and "route" in given:
+                routes.require_provider(given["route"], given.get("provider", ""))
+        except InvalidField as error:
+            show_refusal(self, error)
 
 
 @admin.register(ModelAlias)
@@ -126,7 +138,13 @@ class ModelAliasAdmin(AuditedAdmin):
         (None, {"fields": ("name", "display_name", "description", "status")}),
         ("What answers", {"fields": ("route", "provider", "provider_model")}),
         ("Who may use it", {"fields": ("is_open", "makes_default")}),
-        ("Provider's prices", {"fields": ("input_usd_per_mtok", "output_usd_per_mtok")}),
+        (
+            "Prices of its own",
+            {
+                "fields": ("input_usd_per_mtok", "output_usd_per_mtok"),
+                "description": "They go before what the backend reports and before the dated prices of its model.",
+            },
+        ),
         ("Limits", {"fields": aliases.LIMITS}),
         ("Abilities", {"fields": aliases.ABILITIES, "description": "Unknown leaves it to the provider to refuse."}),
         ("Dates", {"fields": ("created_at", "updated_at")}),

@@ -133,13 +133,13 @@ class ModelGroupMemberAdmin(_ServedAdmin):
     search_fields = ("group__name", "alias__name", "provider_model")
     autocomplete_fields = ("group", "alias")
     ordering = ("group__name", "priority", "id")
-    fields = ("group", "alias", "provider_model", "route", "priority", "is_active", "created_at")
+    fields = ("group", "alias", "provider_model", "route", "provider", "priority", "is_active", "created_at")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ("created_at",) if obj is None else ("group", "alias", "provider_model", "created_at")
 
     def save_model(self, request: HttpRequest, obj: ModelGroupMember, form: Any, change: bool) -> None:
-        member = model_groups.Member(obj.model_name, obj.priority, obj.is_active, obj.route)
+        member = model_groups.Member(obj.model_name, obj.priority, obj.is_active, obj.route, obj.provider)
         group = model_groups.update(obj.group.name, actor=actor_of(request), put=[member])
         obj.pk = next(each.pk for each in group.members.all() if each.model_name == obj.model_name)
         obj.refresh_from_db()

@@ -20,7 +20,7 @@ from apps.catalog.models import (
     TeamDefaultModel,
 )
 from apps.catalog.names import listed, require_name
-from apps.catalog.routes import default_route
+from apps.catalog.routes import default_route, require_provider, require_route
 from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.errors import InvalidField, InvalidRequest
@@ -65,6 +65,7 @@ def create(
     """
     require_name("model_alias", name)
     alias = ModelAlias(name=name, **{"route": default_route(), **_known(columns)})
+    _require_answerable(alias, columns)
     _require_consistent(alias, is_default=is_default)
     try:
         with transaction.atomic():
@@ -99,6 +100,7 @@ def update(
         before = {**_snapshot(alias), "access_groups": groups_of(alias), "is_default": alias.is_default}
         for column, value in _known(columns).items():
             setattr(alias, column, value)
+        _require_answerable(alias, {name: columns[name] for name in columns if columns[name] != before[name]})
         if is_default is False:
             alias.is_default = False
         makes_default = bool(is_default) and not alias.is_default
@@ -249,6 +251,14 @@ def _known(columns: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise TypeError(f"no columns of an alias: {', '.join(sorted(unknown))}")
     return dict(columns)
+
+
+def _require_answerable(alias: ModelAlias, changed: Mapping[str, Any]) -> None:
+    """Only what is changed is judged: an installation may lose what an alias needs. Raises: InvalidField."""
+    if "route" in changed:
+        require_route(alias.route)
+    if "route" in changed or "provider" in changed:
+        require_provider(alias.route, alias.provider)
 
 
 def _require_consistent(alias: ModelAlias, *, is_default: bool) -> None:

@@ -1,12 +1,11 @@
 """Which addresses a provider's API may have: operators type them, and our workers send secrets there."""
 
-import ipaddress
 import re
-import socket
 from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 
+from apps.catalog import hosts
 from apps.core.errors import InvalidField
 
 MAX_LENGTH = 500
@@ -14,14 +13,6 @@ _URL = re.compile(r"[!-~]+")
 # Letters of other scripts may be read as digits and dots by whoever resolves them.
 _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-# Where clouds tell a machine its secrets; most of them are link-local besides.
-_METADATA_NAMES = ("metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal")
-_METADATA_ADDRESSES = frozenset(
-    ipaddress.ip_address(text)
-    for text in ("169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")
-)
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def require_api_base(field: str, url: str) -> str:
@@ -49,6 +40,20 @@ def require_api_base(field: str, url: str) -> str:
     return url.rstrip("/")
 
 
+def may_connect(host: str, address: str) -> bool:
+    """Whether a request to an api_base of this host may go to this address, which its name was resolved to.
+
+    Whoever typed an internal address, or `localhost`, meant it. What a name stands for is decided by whoever owns its
+    domain, at any moment anew.
+    """
+    parsed = hosts.address_of(address)
+    if parsed is None or hosts.is_forbidden(parsed):
+        return False
+    if settings.PROVIDERS_MAY_BE_INTERNAL or hosts.address_of(host) is not None or hosts.is_local_name(host):
+        return True
+    return hosts.is_public(parsed)
+
+
 def _require_scheme(field: str, parts: SplitResult, host: str) -> None:
     if parts.scheme == "https" or (host in _LOCAL_NAMES and (settings.EMBEDDED or settings.DEBUG)):
         return
@@ -56,28 +61,6 @@ def _require_scheme(field: str, parts: SplitResult, host: str) -> None:
 
 
 def _require_reachable_host(field: str, host: str) -> None:
-    address = _address(host)
-    if host in _METADATA_NAMES or (address is not None and _is_refused(address)):
+    address = hosts.address_of(host)
+    if host in hosts.METADATA_NAMES or (address is not None and hosts.is_forbidden(address)):
         raise InvalidField(field, "Must not be a link-local, metadata, multicast or unspecified address.")
-
-
-def _address(host: str) -> Address | None:
-    """The address that a host spells, also as `2852039166` or `0xa9.254.169.254`; None for a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    try:
-        return ipaddress.IPv4Address(socket.inet_aton(host))
-    except (OSError, ValueError):
-        return None
-
-
-def _is_refused(address: Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None and _is_refused(inner):
-            return True
-    return address in _METADATA_ADDRESSES or address.is_link_local or address.is_multicast or address.is_unspecified

@@ -39,6 +39,18 @@ class ModelGroupNotFound(NotFound):
     code = "model_group_not_found"
 
 
+class PriceNotFound(NotFound):
+    """Raised when a provider model has no price."""
+
+    code = "price_not_found"
+
+
+class InvalidPriceMap(InvalidRequest):
+    """Raised when a file to import prices from cannot be read as LiteLLM's price map."""
+
+    code = "invalid_price_map"
+
+
 class AliasExists(InvalidRequest):
     """Raised when an alias of that name exists."""
 

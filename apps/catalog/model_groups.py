@@ -19,7 +19,7 @@ from apps.catalog.models import (
     TeamModelGroup,
 )
 from apps.catalog.names import require_name
-from apps.catalog.routes import default_route
+from apps.catalog.routes import default_route, provider_in, require_provider, require_route
 from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.errors import InvalidField
@@ -30,13 +30,15 @@ from apps.teams.models import Team
 class Member:
     """A model of a group as it is asked for. The smallest priority is tried first.
 
-    `route` is for a provider model; an alias has its own. None keeps it, or takes the usual one.
+    `route` and `provider` are for a provider model; an alias has its own. None keeps them, or takes the usual route
+    and the provider that the name begins with.
     """
 
     name: str
     priority: int = 0
     is_active: bool = True
     route: str | None = None
+    provider: str | None = None
 
 
 def create(
@@ -142,7 +144,7 @@ def members_of(group: ModelGroup) -> list[ModelGroupMember]:
 def adopt(alias: ModelAlias) -> None:
     """Members that were named like a new alias before there was one are that alias now."""
     ModelGroupMember.objects.filter(alias__isnull=True, provider_model=alias.name).update(
-        alias=alias, provider_model=""
+        alias=alias, provider_model="", provider=""
     )
 
 
@@ -166,15 +168,29 @@ def _remove(group: ModelGroup, names: Collection[str]) -> None:
 
 
 def _put(group: ModelGroup, members: Sequence[Member], aliases: dict[str, ModelAlias]) -> None:
-    """Add these members, or change those of their names."""
+    """Add these members, or change those of their names. Raises: InvalidField for what could never answer."""
     there = _by_name(group)
     for member in members:
         alias = aliases.get(member.name)
         row = there.get(member.name) or ModelGroupMember(
             group=group, alias=alias, provider_model="" if alias else member.name, route=default_route()
         )
-        row.priority, row.is_active, row.route = member.priority, member.is_active, member.route or row.route
+        row.priority, row.is_active = member.priority, member.is_active
+        if row.alias is None:
+            _set_route(row, member)
         row.save()
+
+
+def _set_route(row: ModelGroupMember, member: Member) -> None:
+    if member.route is not None and (row._state.adding or member.route != row.route):
+        require_route(member.route)
+    row.route = member.route or row.route
+    provider = row.provider if member.provider is None else member.provider
+    row.provider = provider or provider_in(member.name)
+    try:
+        require_provider(row.route, row.provider)
+    except InvalidField as error:
+        raise InvalidField("models", f"Model '{member.name}': provider: {error.message}", value=member.name) from None
 
 
 def _locked(name: str) -> ModelGroup:
@@ -192,6 +208,7 @@ def _snapshot(group: ModelGroup) -> dict[str, Any]:
         "status": group.status,
         "models": [
             {"model_name": member.model_name, "priority": member.priority, "is_active": member.is_active}
+            | ({} if member.alias is not None else {"route": member.route, "provider": member.provider})
             for member in members
         ],
     }

@@ -9,6 +9,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from apps.catalog.names import MAX_LENGTH, validate_name
+from apps.catalog.price_models import Price as Price
 from apps.core.ids import new_id
 from apps.organizations.models import Organization
 from apps.teams.models import Team
@@ -211,6 +212,11 @@ class ModelGroupMember(models.Model):
         choices=ModelAlias.Route,
         default=ModelAlias.Route.LITELLM,
         help_text="of a provider model; an alias has its own",
+    )
+    provider = models.CharField(
+        max_length=100,
+        blank=True,
+        help_text="of a provider model: whose key the route openai takes; empty: what provider/model says",
     )
     provider_model = models.CharField(
         max_length=255, blank=True, help_text="a model's name on the route, when it is no alias"

@@ -6,9 +6,13 @@ An alias is one model. A model group is several: the first of its members in use
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
+from apps.catalog import prices
 from apps.catalog.errors import ModelGroupUnavailable, ModelNotAllowed, NoModelAvailable
 from apps.catalog.models import (
     GroupStatus,
@@ -20,6 +24,9 @@ from apps.catalog.models import (
     TeamDefaultModel,
     TeamModelGroup,
 )
+from apps.catalog.price_models import PriceSource
+from apps.catalog.rates import Rates
+from apps.catalog.routes import model_of
 from apps.core.prepared import Select, param
 from apps.core.short_cache import ShortCache
 from apps.teams.models import Team
@@ -34,6 +41,7 @@ class ResolvedModel:
 
     `fallbacks` are tried in order when this one fails; they have none of their own. Limits and abilities are None
     where they are not known. `alias` is the provider model's name for a member of a group that is no alias.
+    Its prices are the alias's own, else those in force (`price_id`), else the estimate for models without any.
     """
 
     asked: str
@@ -54,7 +62,18 @@ class ResolvedModel:
     supports_json_schema: bool | None = None
     supports_streaming: bool | None = None
     supports_embeddings: bool | None = None
+    price_source: str = PriceSource.NONE
+    price_id: UUID | None = None
+    price_rates: Rates | None = None
     fallbacks: tuple["ResolvedModel", ...] = ()
+
+    @property
+    def rates(self) -> Rates | None:
+        """What its tokens cost, None when that is not known."""
+        given = self.input_nanousd_per_mtok, self.output_nanousd_per_mtok
+        if self.price_rates is not None or given[0] is None or given[1] is None:
+            return self.price_rates
+        return Rates(given[0], given[1])
 
     @property
     def has_prices(self) -> bool:
@@ -86,7 +105,7 @@ def resolve(team: Team, asked: str | None, *, only: tuple[str, ...] = ()) -> Res
         return resolve_group(team, asked, only=only)
     if not _may_use(alias) or (only and asked not in only):
         raise ModelNotAllowed(f"Team '{team.team_id}' does not have access to model alias '{asked}'")
-    return _of_alias(alias, asked)
+    return _of_alias(alias, asked, price_id=_annotated(alias, "price_id"))
 
 
 def resolve_group(team: Team, asked: str, *, only: tuple[str, ...] = ()) -> ResolvedModel:
@@ -123,7 +142,7 @@ def _default(team: Team, only: tuple[str, ...]) -> ResolvedModel:
             return _of_group(same, _annotated(first, "group_name"))
     if alias is None:
         raise NoModelAvailable(f"No model available for team '{team.team_id}'")
-    return _of_alias(alias, alias.name)
+    return _of_alias(alias, alias.name, price_id=_annotated(alias, "price_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +184,11 @@ def _active_aliases(team: Any) -> QuerySet[ModelAlias]:
     ).order_by("id")
     return (
         ModelAlias.objects.filter(status=ModelAlias.Status.ACTIVE)
-        .annotate(given_id=Subquery(given.values("id")[:1]), bundled_id=Subquery(bundled.values("id")[:1]))
+        .annotate(
+            given_id=Subquery(given.values("id")[:1]),
+            bundled_id=Subquery(bundled.values("id")[:1]),
+            price_id=Subquery(prices.newest_of(OuterRef("provider_model")).values("id")),
+        )
         .defer(*_UNUSED)
     )
 
@@ -198,6 +221,11 @@ def _usable_members() -> QuerySet[ModelGroupMember]:
     return (
         ModelGroupMember.objects.select_related("alias")
         .defer("created_at", *(f"alias__{name}" for name in _UNUSED))
+        .annotate(
+            price_id=Subquery(
+                prices.newest_of(Coalesce(OuterRef("alias__provider_model"), OuterRef("provider_model"))).values("id")
+            )
+        )
         .filter(Q(alias__isnull=True) | Q(alias__status=ModelAlias.Status.ACTIVE), is_active=True)
         .filter(group__status=GroupStatus.ACTIVE)
     )
@@ -254,30 +282,54 @@ def _of_group(members: list[ModelGroupMember], asked: str) -> ResolvedModel:
 
 
 def _of_member(member: ModelGroupMember, asked: str, fallbacks: tuple[ResolvedModel, ...] = ()) -> ResolvedModel:
+    price_id = _annotated(member, "price_id")
     if member.alias is not None:
-        return _of_alias(member.alias, asked, fallbacks)
+        return _of_alias(member.alias, asked, fallbacks, price_id=price_id)
     return ResolvedModel(
         asked=asked,
         alias=member.provider_model,
         route=member.route,
-        provider="",
-        provider_model=member.provider_model,
-        input_nanousd_per_mtok=None,
-        output_nanousd_per_mtok=None,
+        provider=member.provider,
+        # Other routes go through LiteLLM, which tells providers apart by that very prefix.
+        provider_model=model_of(member.provider, member.provider_model)
+        if member.route == ModelAlias.Route.OPENAI
+        else member.provider_model,
+        **_priced(None, None, price_id),
         max_output_tokens=None,
         fallbacks=fallbacks,
     )
 
 
-def _of_alias(alias: ModelAlias, asked: str, fallbacks: tuple[ResolvedModel, ...] = ()) -> ResolvedModel:
+def _priced(alias_input: int | None, alias_output: int | None, price_id: UUID | None) -> dict[str, Any]:
+    """Which price counts for a model, unless its backend reports what a call cost (`jobs.metering`): the operator's
+    on the alias, the one in force, the estimate if there is to be one, none."""
+    source, rates = PriceSource.NONE, None
+    if alias_input is not None and alias_output is not None:
+        source, price_id, rates = PriceSource.ALIAS, None, Rates(alias_input, alias_output)
+    elif price_id is not None:
+        source, rates = PriceSource.PRICE, prices.rates_of(price_id)
+    elif settings.UNPRICED_MODELS == "estimate":
+        source = PriceSource.ESTIMATE
+        rates = Rates(settings.UNPRICED_INPUT_NANOUSD_PER_MTOK, settings.UNPRICED_OUTPUT_NANOUSD_PER_MTOK)
+    return {
+        "input_nanousd_per_mtok": rates and rates.input,
+        "output_nanousd_per_mtok": rates and rates.output,
+        "price_source": source,
+        "price_id": price_id,
+        "price_rates": rates,
+    }
+
+
+def _of_alias(
+    alias: ModelAlias, asked: str, fallbacks: tuple[ResolvedModel, ...] = (), *, price_id: UUID | None
+) -> ResolvedModel:
     return ResolvedModel(
         asked=asked,
         alias=alias.name,
         route=alias.route,
         provider=alias.provider,
         provider_model=alias.provider_model,
-        input_nanousd_per_mtok=alias.input_nanousd_per_mtok,
-        output_nanousd_per_mtok=alias.output_nanousd_per_mtok,
+        **_priced(alias.input_nanousd_per_mtok, alias.output_nanousd_per_mtok, price_id),
         max_output_tokens=alias.max_output_tokens,
         default_output_tokens=alias.default_output_tokens,
         context_window_tokens=alias.context_window_tokens,

@@ -10,16 +10,20 @@ from contextlib import contextmanager
 from django.db import connection
 
 _REGISTERED: list[str] = []
+_WHEN: dict[str, str] = {}
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'rows of % are never changed or deleted', TG_TABLE_NAME; END $$
 """
 
 
-def register(table: str) -> None:
-    """Make `table` append-only from the next migrate on."""
+def register(table: str, *, when: str = "") -> None:
+    """Make `table` append-only from the next migrate on; with `when`, its rows that fulfil this condition of SQL on
+    OLD."""
     if table not in _REGISTERED:
         _REGISTERED.append(table)
+    if when:
+        _WHEN[table] = when
 
 
 def _trigger_names(table: str) -> list[str]:
@@ -41,15 +45,16 @@ def install() -> None:
                 if name in present:
                     continue
                 event = name.rsplit("_", 1)[1].upper()
+                when = f" WHEN ({_WHEN[table]})" if table in _WHEN and event != "TRUNCATE" else ""
                 if connection.vendor == "postgresql":
                     level = "STATEMENT" if event == "TRUNCATE" else "ROW"
                     cursor.execute(
                         f'CREATE TRIGGER "{name}" BEFORE {event} ON "{table}"'
-                        f" FOR EACH {level} EXECUTE FUNCTION refuse_change()"
+                        f" FOR EACH {level}{when} EXECUTE FUNCTION refuse_change()"
                     )
                 else:
                     cursor.execute(
-                        f'CREATE TRIGGER "{name}" BEFORE {event} ON "{table}" BEGIN'
+                        f'CREATE TRIGGER "{name}" BEFORE {event} ON "{table}"{when} BEGIN'
                         f" SELECT RAISE(ABORT, 'rows of {table} are never changed or deleted'); END"
                     )
 

@@ -3,6 +3,7 @@
 What is wrong is a list of {type, loc, msg, input}, Pydantic's own form; each edge shows it as its protocol does.
 """
 
+from io import BytesIO
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import orjson
@@ -45,6 +46,12 @@ def raw_body(request: HttpRequest) -> bytes:
     if not length.isdecimal() or int(length) > settings.MAX_BODY_BYTES:
         raise TooLarge(f"The request body may have {settings.MAX_BODY_BYTES} bytes.")
     return request.body
+
+
+def forget(request: HttpRequest) -> None:
+    """Let go of the body, which an answer in pieces would keep until its end. It reads as empty afterwards."""
+    request._body = b""
+    request._stream = BytesIO()
 
 
 def fingerprint(request: HttpRequest) -> str:

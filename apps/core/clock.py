@@ -32,6 +32,14 @@ def from_now(seconds: float) -> Combinable:
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
 
 
+def as_utc(instant: datetime) -> datetime:
+    """The instant in UTC, which one without a zone is taken to be. Raises: ValueError at the ends of the calendar."""
+    try:
+        return instant.astimezone(UTC) if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+    except OverflowError:
+        raise ValueError("The instant is out of range") from None
+
+
 def iso(instant: datetime | None) -> str | None:
     """ISO 8601 in UTC ending in Z, with milliseconds."""
     if instant is None:

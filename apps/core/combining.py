@@ -14,15 +14,18 @@ from typing import Any, Generic, TypeVar
 from apps.core.db import release_connection
 
 log = logging.getLogger("saasllm.combining")
+# Of a group's texts, which become one parameter of one statement: several copies of it are in memory at once.
+GROUP_BYTES = 8_000_000
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
 class _Wish(Generic[Given, Result]):
-    __slots__ = ("error", "given", "is_done", "must_do_alone", "result", "wake")
+    __slots__ = ("error", "given", "is_done", "must_do_alone", "result", "wake", "weight")
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: Given, weight: int) -> None:
         self.given = given
+        self.weight = weight
         self.result: Any = None
         self.is_done = False
         self.must_do_alone = False
@@ -39,6 +42,8 @@ class Combiner(Generic[Given, Result]):
     else's. That repeats what `do` may have done; where that must not be, `may_redo` judges the error, and without its
     consent all of the group have it.
 
+    With `weigh` a group ends before it would weigh more than `heaviest`; one alone may weigh what it will.
+
     A thread that waits gives its database connection back first: those who wait must not have what the one that
     works for them needs. So never inside a transaction.
     """
@@ -49,9 +54,13 @@ class Combiner(Generic[Given, Result]):
         *,
         most: int,
         may_redo: Callable[[BaseException], bool] = lambda error: True,
+        weigh: Callable[[Given], int] = lambda given: 0,
+        heaviest: int = GROUP_BYTES,
     ) -> None:
         self._do = do
         self._most = most
+        self._weigh = weigh
+        self._heaviest = heaviest
         self._may_redo = may_redo
         self._mutex = threading.Lock()
         self._waiting: deque[_Wish[Given, Result]] = deque()
@@ -59,7 +68,7 @@ class Combiner(Generic[Given, Result]):
 
     def __call__(self, given: Given) -> Result:
         """The result of `given`. Raises: what `do` raises for it alone."""
-        wish: _Wish[Given, Result] = _Wish(given)
+        wish: _Wish[Given, Result] = _Wish(given, self._weigh(given))
         with self._mutex:
             self._waiting.append(wish)
             leads = not self._is_busy
@@ -82,7 +91,13 @@ class Combiner(Generic[Given, Result]):
     def _lead(self) -> None:
         """Do the group whose first one this thread's is, then let the next group's first one lead."""
         with self._mutex:
-            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            group = [self._waiting.popleft()]
+            weight = group[0].weight
+            while self._waiting and len(group) < self._most:
+                weight += self._waiting[0].weight
+                if weight > self._heaviest:
+                    break
+                group.append(self._waiting.popleft())
         try:
             results = self._do([wish.given for wish in group])
             for wish, result in zip(group, results, strict=True):

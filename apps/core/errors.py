@@ -7,7 +7,8 @@ from typing import Any
 class DomainError(Exception):
     """A rule was broken by what was asked.
 
-    `message` is for the client, free of secrets, hosts and provider texts. `details` are machine-readable.
+    `message` is for the client, free of secrets, hosts and provider texts. `details` are machine-readable. `headers`
+    go with the answer over HTTP.
     """
 
     code = "error"
@@ -17,6 +18,7 @@ class DomainError(Exception):
         self.message = message or self.message
         self.retry_after_s = retry_after_s
         self.details = details
+        self.headers: dict[str, str] = {}
         super().__init__(self.message)
 
 

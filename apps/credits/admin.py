@@ -1,20 +1,18 @@
-"""The ledger to read: accounts, entries, holds, grants and their uses, rate cards. `ledger` alone writes them;
-credits and prices of a team are changed on the team's page."""
+"""The ledger to read: accounts, entries, holds, grants and their uses. `ledger` alone writes them; credits and the
+budget mode of a team are changed on the team's page, rate cards in `admin_cards`."""
 
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Exists, OuterRef, QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, link_to_list
-from apps.core.admin_columns import credits_column, exact_percent, text_column, usd_column
+from apps.core.admin_columns import credits_column, text_column, usd_column
 from apps.core.money import exact_credits
-from apps.credits.models import Account, BillingSettings, Entry, Grant, GrantUse, Hold, RateCard, RateCardVersion
+from apps.credits import admin_cards as admin_cards  # registers the pages of rate cards
+from apps.credits.models import Account, BillingSettings, Entry, Grant, GrantUse, Hold
 from apps.credits.models_books import Block, Period, PeriodBalance
 from apps.credits.models_offers import Allowance, Redemption, ScheduledGrant, Voucher
-from apps.credits.pricing import DEFAULT_MICROS_PER_USD, DEFAULT_TOKENS_PER_CREDIT
 
 _OWNER_SEARCH = "team id or organization id"
 
@@ -52,6 +50,8 @@ class AccountAdmin(ReadOnlyAdmin):
         credits_column("credit_line_micros"),
         credits_column("allocated_micros"),
         credits_column("used_micros"),
+        "next_expiry_at",
+        "has_restricted",
         "seq",
         "created_at",
     )
@@ -194,102 +194,6 @@ class GrantUseAdmin(ReadOnlyAdmin):
     search_help_text = "job id, or the id of an entry or a grant"
     ordering = ("-id",)
     fields = ("id", "entry", "grant", credits_column("amount_micros"))
-
-
-@admin.register(RateCard)
-class RateCardAdmin(ReadOnlyAdmin):
-    """Whose job types are priced together. A team's card changes on the team's page."""
-
-    list_display = ("__str__", "team", "organization", text_column("job_type"), "created_at")
-    list_filter = (("created_at", admin.DateFieldListFilter),)
-    list_select_related = ("team", "organization")
-    search_fields = ("team__team_id", "organization__organization_id", "job_type")
-    ordering = ("-id",)
-    fields = ("id", "team", "organization", "job_type", "created_at")
-
-    def page_links(self, obj: RateCard) -> list[PageLink]:
-        return [link_to_list("Versions", "credits.ratecardversion", card__id__exact=obj.pk)]
-
-
-class InForceFilter(admin.SimpleListFilter):
-    """The newest version of each card that has begun."""
-
-    title = "in force"
-    parameter_name = "in_force"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("yes", "Yes"), ("no", "No")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(is_in_force=self.value() == "yes") if self.value() else queryset
-
-
-@admin.register(RateCardVersion)
-class RateCardVersionAdmin(ReadOnlyAdmin):
-    """How cards price jobs. A version never changes; a new one replaces it for jobs that begin later."""
-
-    list_display = (
-        "card",
-        "number",
-        "in_force",
-        "mode",
-        credits_column("price_micros", "flat price"),
-        "per_dollar",
-        "per_credit",
-        "markup",
-        "effective_from",
-        text_column("created_by"),
-    )
-    list_filter = (InForceFilter, "mode", ("effective_from", admin.DateFieldListFilter))
-    list_select_related = ("card__team", "card__organization")
-    search_fields = ("card__team__team_id", "card__organization__organization_id", "card__job_type")
-    search_help_text = _OWNER_SEARCH
-    ordering = ("-created_at", "-id")
-    fields = (
-        "id",
-        "card",
-        "number",
-        "in_force",
-        "mode",
-        credits_column("price_micros", "flat price"),
-        "per_dollar",
-        "per_credit",
-        "markup",
-        credits_column("minimum_micros", "minimum"),
-        credits_column("ceiling_micros", "ceiling"),
-        usd_column("allowance_nanousd", "provider cost in the price"),
-        usd_column("cost_cap_nanousd", "provider cost cap"),
-        "rounding",
-        "on_failed",
-        "on_cancelled",
-        "policy_percent",
-        "effective_from",
-        "created_by",
-        "created_at",
-    )
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        begun = RateCardVersion.objects.filter(effective_from__lte=Now())
-        newer = begun.filter(card=OuterRef("card"), number__gt=OuterRef("number"))
-        is_in_force = Exists(begun.filter(pk=OuterRef("pk"))) & ~Exists(newer)
-        versions: QuerySet[Any] = super().get_queryset(request).annotate(is_in_force=is_in_force)
-        return versions
-
-    @admin.display(description="in force", boolean=True)
-    def in_force(self, version: Any) -> bool:
-        return bool(version.is_in_force)
-
-    @admin.display(description="credits per dollar", ordering="micros_per_usd")
-    def per_dollar(self, version: RateCardVersion) -> str:
-        return exact_credits(version.micros_per_usd or DEFAULT_MICROS_PER_USD)
-
-    @admin.display(description="tokens per credit", ordering="tokens_per_credit")
-    def per_credit(self, version: RateCardVersion) -> int:
-        return version.tokens_per_credit or DEFAULT_TOKENS_PER_CREDIT
-
-    @admin.display(description="markup", ordering="markup_ppm")
-    def markup(self, version: RateCardVersion) -> str:
-        return f"{exact_percent(version.markup_ppm)} %"
 
 
 @admin.register(BillingSettings)

@@ -30,6 +30,7 @@ class CreditsConfig(AppConfig):
             "credits_periodbalance",
         ):
             append_only.register(table)
+        append_only.register("credits_ratecardversion", when="OLD.state = 'active'")
         post_migrate.connect(_make_system_accounts, sender=self, dispatch_uid="credits_system_accounts")
         core_verification.register("credits", *verification.CHECKS)
         core_verification.register_figure("accounts", verification.accounts)

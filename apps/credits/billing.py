@@ -1,18 +1,20 @@
 """A team's prices and balance as the API speaks of them: budget modes are rate cards underneath."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, Sum
 
 from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.errors import InvalidRequest
 from apps.core.money import MICROS, PPM, exact_credits, whole_credits
 from apps.core.prepared import Select, param
+from apps.credits import cards, ledger
 from apps.credits.models import Account, BillingSettings, Entry, RateCard, RateCardVersion
 from apps.credits.pricing import DEFAULT_MICROS_PER_USD, DEFAULT_TOKENS_PER_CREDIT, Mode
 from apps.teams.models import Team
@@ -27,7 +29,8 @@ _BUDGET_MODE_OF = {mode: name for name, mode in BUDGET_MODES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """A general wallet's figures in micros. `spendable` is posted less held."""
+    """An account's figures in micros. `spendable` is posted less held. What has expired is taken off, also before it
+    is posted."""
 
     allocated_micros: int = 0
     used_micros: int = 0
@@ -35,6 +38,7 @@ class Balance:
     held_micros: int = 0
     debt_micros: int = 0
     credit_line_micros: int = 0
+    has_restricted: bool = False
     exists: bool = False
 
     @property
@@ -80,12 +84,14 @@ _BALANCE_FIELDS = (
     "held_micros",
     "debt_micros",
     "credit_line_micros",
+    "has_restricted",
 )
 
 
 _WALLET: Select[Account] = Select(
     lambda: (
         Account.objects.filter(team=param("team", Account), kind=Account.Kind.WALLET, restriction="")
+        .annotate(is_due=ledger.is_due())
         .only(*_BALANCE_FIELDS)
         .order_by()[:1]
     )
@@ -98,29 +104,39 @@ _HIDES_COSTS: Select[BillingSettings] = Select(
 def balance(team: Team) -> Balance:
     """The team's general wallet; all zero (and `exists` false) before it has one."""
     wallet = _WALLET.first(team=team.pk)
-    if wallet is None:
-        return Balance()
-    return Balance(**{name: getattr(wallet, name) for name in _BALANCE_FIELDS}, exists=True)
+    return Balance() if wallet is None else balance_of(wallet)
+
+
+def balance_of(account: Account) -> Balance:
+    """The figures of an account that was read with `is_due`."""
+    figures = {name: getattr(account, name) for name in _BALANCE_FIELDS}
+    if account.is_due:  # type: ignore[attr-defined]
+        expired = sum(amount for _, amount in ledger.due_on(account.pk))
+        figures["posted_micros"] -= expired
+        figures["allocated_micros"] -= expired
+    return Balance(**figures, exists=True)
+
+
+def balance_by_id(account_id: int) -> Balance:
+    """The figures of any account."""
+    return balance_of(Account.objects.annotate(is_due=ledger.is_due()).get(pk=account_id))
 
 
 def balances(teams: list[Team]) -> dict[int, Balance]:
-    """Balances by team's primary key, in one query."""
-    rows = Account.objects.filter(team__in=teams, kind=Account.Kind.WALLET, restriction="").values(
-        "team_id", *_BALANCE_FIELDS
-    )
-    found = {row.pop("team_id"): Balance(**row, exists=True) for row in rows}
+    """Balances by team's primary key, in one query (and two for each wallet of which something has just expired)."""
+    wallets = Account.objects.filter(team__in=teams, kind=Account.Kind.WALLET, restriction="")
+    found = {wallet.team_id: balance_of(wallet) for wallet in wallets.annotate(is_due=ledger.is_due())}
     return {team.pk: found.get(team.pk, Balance()) for team in teams}
 
 
 def plans(teams: list[Team]) -> dict[int, Plan]:
-    """Plans by team's primary key: two queries, whatever the number of teams."""
-    newest: dict[int, RateCardVersion] = {}
-    for version in RateCardVersion.objects.filter(card__team__in=teams, card__job_type="").select_related("card"):
-        known = newest.get(version.card.team_id or 0)
-        if known is None or known.number < version.number:
-            newest[version.card.team_id or 0] = version
+    """Plans by team's primary key, as in force now: two queries, whatever the number of teams."""
+    in_force: dict[int, RateCardVersion] = {}
+    own = cards.begun().filter(card__team__in=teams, card__job_type="").select_related("card")
+    for version in own.order_by("effective_from", "number"):
+        in_force[version.card.team_id or 0] = version
     hidden = set(BillingSettings.objects.filter(team__in=teams, show_costs=False).values_list("team_id", flat=True))
-    return {team.pk: _plan(newest.get(team.pk), show_costs=team.pk not in hidden) for team in teams}
+    return {team.pk: _plan(in_force.get(team.pk), show_costs=team.pk not in hidden) for team in teams}
 
 
 def plan(team: Team) -> Plan:
@@ -152,7 +168,7 @@ def _plan(version: RateCardVersion | None, *, show_costs: bool) -> Plan:
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """An entry as one wallet sees it: its number there, and what was posted before and after it, in micros."""
+    """An entry as one account sees it: its number there, and what was posted before and after it, in micros."""
 
     entry: Entry
     number: int
@@ -160,32 +176,40 @@ class Posting:
     after_micros: int
 
 
-def postings(team: Team, *, limit: int, offset: int) -> tuple[int, list[Posting]]:
-    """How many entries the team's general wallet has, and a page of them, newest first. Two queries.
+def postings(team: Team, *, limit: int, offset: int, job_types: Sequence[str] = ()) -> tuple[int, list[Posting]]:
+    """How many entries the team's general wallet has (or the one restricted to `job_types`), and a page of them."""
+    restriction = ",".join(sorted(set(job_types)))
+    wallet = Account.objects.filter(team=team, kind=Account.Kind.WALLET, restriction=restriction).first()
+    return (0, []) if wallet is None else postings_on(wallet, limit=limit, offset=offset)
 
-    Pages go by the wallet's gapless numbers: a page costs the same however long the ledger is.
+
+def postings_on(account: Account, *, limit: int, offset: int) -> tuple[int, list[Posting]]:
+    """How many entries an account has, and a page of them, newest first.
+
+    Pages go by the account's gapless numbers: a page costs the same however long the ledger is.
     """
-    wallet = _wallet(team)
-    if wallet is None:
-        return 0, []
-    last = wallet.seq - offset
+    last = account.seq - offset
     numbers = (last - limit + 1, last)
     entries = Entry.objects.filter(
-        Q(credit_account=wallet, credit_seq__range=numbers) | Q(debit_account=wallet, debit_seq__range=numbers)
+        Q(credit_account=account, credit_seq__range=numbers) | Q(debit_account=account, debit_seq__range=numbers)
     )
-    page = [seen_by(wallet, entry) for entry in entries.order_by()]
-    return wallet.seq, sorted(page, key=lambda posting: posting.number, reverse=True)
+    page = [seen_by(account, entry) for entry in entries.order_by()]
+    return account.seq, sorted(page, key=lambda posting: posting.number, reverse=True)
 
 
 def posting(team: Team, entry_id: str) -> Posting:
-    """One entry of the team's general wallet."""
-    wallet = _wallet(team)
-    assert wallet is not None, "who has an entry has a wallet"
-    return seen_by(wallet, Entry.objects.get(Q(credit_account=wallet) | Q(debit_account=wallet), pk=entry_id))
+    """One entry of one of the team's wallets."""
+    entry = Entry.objects.select_related("debit_account", "credit_account").get(pk=entry_id)
+    own = entry.credit_account if entry.credit_account.team_id == team.pk else entry.debit_account
+    assert own.team_id == team.pk, "who has an entry has a wallet"
+    return seen_by(own, entry)
 
 
-def _wallet(team: Team) -> Account | None:
-    return Account.objects.filter(team=team, kind=Account.Kind.WALLET, restriction="").first()
+def moved_to_wallets_micros(pool: Account) -> int:
+    """What an organization's teams have had of its pool, less what was reclaimed."""
+    moved = Q(kind=Entry.Kind.ALLOCATE, debit_account=pool), Q(kind=Entry.Kind.RECLAIM, credit_account=pool)
+    given, back = (Entry.objects.filter(each).aggregate(sum=Sum("amount_micros"))["sum"] or 0 for each in moved)
+    return int(given - back)
 
 
 def seen_by(wallet: Account, entry: Entry) -> Posting:
@@ -219,29 +243,20 @@ def change_plan(
     if cost_markup_percentage is not None and not Decimal(0) <= cost_markup_percentage <= 100_000:
         raise InvalidRequest("cost_markup_percentage must be a number from 0 to 100000")
     with transaction.atomic():
-        card, _ = RateCard.objects.get_or_create(team=team, job_type="")
-        # The card's lock makes version numbers follow each other.
-        RateCard.objects.select_for_update().get(pk=card.pk)
-        old = card.versions.order_by("-number").first()
+        card = cards.locked(RateCard.objects.get_or_create(team=team, job_type="")[0])
+        old = cards.in_force(card)
         before = _plan(old, show_costs=True)
-        version = RateCardVersion.objects.create(
-            card=card,
-            number=old.number + 1 if old else 1,
-            mode=BUDGET_MODES[budget_mode] if budget_mode else (old.mode if old else Mode.FLAT),
-            price_micros=_flat_price(old),
-            micros_per_usd=(
-                int(credits_per_dollar * MICROS) or 1
-                if credits_per_dollar is not None
-                else (old.micros_per_usd if old else None)
-            ),
-            tokens_per_credit=tokens_per_credit or (old.tokens_per_credit if old else None),
-            markup_ppm=(
-                int(cost_markup_percentage * PPM / 100)
-                if cost_markup_percentage is not None
-                else (old.markup_ppm if old else 0)
-            ),
-            created_by=str(actor),
-        )
+        terms = cards.columns_of(old) if old else {"price_micros": settings.DEFAULT_CREDITS_PER_JOB * MICROS}
+        terms["mode"] = BUDGET_MODES[budget_mode] if budget_mode else (old.mode if old else Mode.FLAT)
+        if terms["mode"] != Mode.HYBRID:
+            terms |= {"allowance_nanousd": None, "allowance_tokens": None}
+        if credits_per_dollar is not None:
+            terms["micros_per_usd"] = int(credits_per_dollar * MICROS) or 1
+        if tokens_per_credit is not None:
+            terms["tokens_per_credit"] = tokens_per_credit
+        if cost_markup_percentage is not None:
+            terms["markup_ppm"] = int(cost_markup_percentage * PPM / 100)
+        version = cards.put_in_force(card, terms, actor=actor)
         after = _plan(version, show_costs=True)
         audit.record(
             "team.pricing",
@@ -252,10 +267,6 @@ def change_plan(
             after=_audited(after),
         )
     return plan(team)
-
-
-def _flat_price(old: RateCardVersion | None) -> int:
-    return old.price_micros if old else settings.DEFAULT_CREDITS_PER_JOB * MICROS
 
 
 def _audited(plan: Plan) -> dict[str, Any]:

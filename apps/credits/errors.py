@@ -21,6 +21,12 @@ class ReversalExceedsEntry(InvalidRequest):
     code = "reversal_exceeds_entry"
 
 
+class EntryNotFound(NotFound):
+    """Raised when there is no entry of that id."""
+
+    code = "entry_not_found"
+
+
 class EntryNotReversible(InvalidRequest):
     """Raised when the entry is of a kind that is not reversed."""
 
@@ -38,6 +44,26 @@ class HoldClosed(Conflict):
 
     code = "hold_closed"
     message = "The job's credits were charged or released before."
+
+
+class PoolTooSmall(InvalidRequest):
+    """Raised when an allocation needs more than the organization's pool has."""
+
+    code = "pool_too_small"
+    message = "The organization's pool has fewer credits than that."
+
+
+class ReclaimExceedsAllocation(InvalidRequest):
+    """Raised when less is left in a wallet of what its pool allocated, or holds need it."""
+
+    code = "reclaim_exceeds_allocation"
+    message = "The team has fewer credits left that came from the pool and that no job holds."
+
+
+class CreditLineInUse(InvalidRequest):
+    """Raised when a credit line would become smaller than what is used of it."""
+
+    code = "credit_line_in_use"
 
 
 class PeriodNotClosable(Conflict):
@@ -70,3 +96,21 @@ class VoucherRedeemed(InvalidRequest):
 
     code = "voucher_redeemed"
     message = "Your team has redeemed this voucher before."
+
+
+class RateCardExists(InvalidRequest):
+    """Raised when the owner has a card for the job type."""
+
+    code = "rate_card_exists"
+
+
+class RateCardNotFound(NotFound):
+    """Raised when there is no such card, or no such version of it."""
+
+    code = "rate_card_not_found"
+
+
+class VersionNotDraft(Conflict):
+    """Raised when a version that was activated would be changed, or a card would have a second draft."""
+
+    code = "version_not_draft"

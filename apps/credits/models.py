@@ -49,6 +49,15 @@ class Account(models.Model):
     allocated_micros = models.BigIntegerField(default=0, help_text="granted less expired, reclaimed and reversed")
     used_micros = models.BigIntegerField(default=0, help_text="charged less refunded")
     seq = models.BigIntegerField(default=0, help_text="entries so far; each side of an entry has its number")
+    # Both are guards of a hold's one statement: while either tells of more to be decided, it is made the longer way.
+    next_expiry_at = models.DateTimeField(
+        null=True, blank=True, help_text="no lot with something left expires before this"
+    )
+    has_restricted = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="of a general wallet: its team has wallets restricted to job types beside it",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -77,6 +86,13 @@ class Account(models.Model):
                 condition=Q(posted_micros=F("allocated_micros") - F("used_micros")),
                 name="account_posted_explained",
             ),
+            models.CheckConstraint(
+                condition=Q(restriction="") | Q(kind="wallet", credit_line_micros=0, has_restricted=False),
+                name="account_restriction",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["next_expiry_at"], condition=Q(next_expiry_at__isnull=False), name="account_expiry")
         ]
 
     def __str__(self) -> str:
@@ -259,7 +275,12 @@ class RateCard(models.Model):
 
 
 class RateCardVersion(models.Model):
-    """How a card prices a job from an instant on. Never changed once in force: a new version replaces it."""
+    """How a card prices a job from an instant on. A draft may be changed; once activated it never is (a trigger
+    refuses it): a new version replaces it. In force is the active one that began last."""
+
+    class State(models.TextChoices):
+        DRAFT = "draft"
+        ACTIVE = "active"
 
     class Mode(models.TextChoices):
         FLAT = "flat"
@@ -277,29 +298,57 @@ class RateCardVersion(models.Model):
         COST = "cost"
         PERCENT = "percent"
 
+    class PartlyPolicy(models.TextChoices):
+        FULL = "full"
+        COST = "cost"
+        PERCENT = "percent", "by share of the calls that succeeded"
+
+    class AbandonedPolicy(models.TextChoices):
+        COMPLETED = "completed", "as completed"
+        FREE = "free"
+
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     card = models.ForeignKey(RateCard, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
+    state = models.CharField(max_length=8, choices=State, default=State.ACTIVE, db_default=State.ACTIVE)
     mode = models.CharField(max_length=16, choices=Mode)
-    price_micros = models.BigIntegerField(default=1_000_000, help_text="flat: micros of a credit for the job")
+    price_micros = models.BigIntegerField(default=1_000_000, help_text="flat and hybrid: micros of a credit")
     micros_per_usd = models.BigIntegerField(null=True, blank=True, help_text="metered in USD: micros per dollar")
     tokens_per_credit = models.BigIntegerField(null=True, blank=True, help_text="metered in tokens")
     markup_ppm = models.BigIntegerField(default=0, help_text="millionths added to the provider's cost")
     minimum_micros = models.BigIntegerField(default=1_000_000, help_text="metered: the least a charged job costs")
-    ceiling_micros = models.BigIntegerField(null=True, blank=True, help_text="hybrid: the most a job costs")
+    ceiling_micros = models.BigIntegerField(null=True, blank=True, help_text="metered, hybrid: the most")
     allowance_nanousd = models.BigIntegerField(null=True, blank=True, help_text="hybrid: provider cost in the price")
-    cost_cap_nanousd = models.BigIntegerField(null=True, blank=True, help_text="flat: provider cost a job may cause")
+    allowance_tokens = models.BigIntegerField(null=True, blank=True, help_text="hybrid: tokens in the price")
+    cost_cap_nanousd = models.BigIntegerField(null=True, blank=True, help_text="provider cost a job may cause")
+    included_tries = models.PositiveIntegerField(
+        null=True, blank=True, help_text="failed tries at the platform's cost; empty: all of them"
+    )
     rounding = models.CharField(max_length=8, choices=Rounding, default=Rounding.DOWN)
     on_failed = models.CharField(max_length=8, choices=Policy, default=Policy.FREE)
     on_cancelled = models.CharField(max_length=8, choices=Policy, default=Policy.FREE)
-    policy_percent = models.PositiveSmallIntegerField(default=0)
+    on_partly_failed = models.CharField(
+        max_length=8, choices=PartlyPolicy, default=PartlyPolicy.FULL, db_default=PartlyPolicy.FULL
+    )
+    on_abandoned = models.CharField(
+        max_length=10,
+        choices=AbandonedPolicy,
+        default=AbandonedPolicy.COMPLETED,
+        db_default=AbandonedPolicy.COMPLETED,
+    )
+    policy_percent = models.PositiveSmallIntegerField(
+        default=0, help_text="of the price, when failed or cancelled by percent"
+    )
     effective_from = models.DateTimeField(db_default=Now())
     created_by = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
         ordering = ["card", "-number"]
-        constraints = [models.UniqueConstraint(fields=["card", "number"], name="rate_card_version_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["card", "number"], name="rate_card_version_once"),
+            models.UniqueConstraint(fields=["card"], condition=Q(state="draft"), name="rate_card_one_draft"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.card} v{self.number}"

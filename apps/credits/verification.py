@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from apps.core import append_only
+from apps.core import append_only, clock
 from apps.core.verification import Difference, compare, each
 from apps.credits import periods, sealing
+from apps.credits.ledger import expiry
 from apps.credits.models import (
     EXPIRED_ID,
     ISSUED_ID,
@@ -27,6 +28,7 @@ from apps.credits.models import (
 )
 
 Kind = Entry.Kind
+_SWEPT_WITHIN_S = 86_400.0
 _OWNED = ~Q(pk__in=SYSTEM_ACCOUNTS)
 
 
@@ -144,24 +146,32 @@ def grants_have_what_their_uses_left() -> Iterator[Difference]:
 
 
 def grants_are_as_large_as_their_entries() -> Iterator[Difference]:
-    """A granting entry made one lot of its whole amount; a refund's lots are no larger than it."""
+    """A grant or an allocation made lots of its whole amount; a refund's lots are no larger than it."""
     with_lots = Entry.objects.annotate(in_lots=Coalesce(Sum("grants__amount_micros"), 0))
-    wrong = Q(kind=Kind.GRANT) & ~Q(in_lots=F("amount_micros"))
+    makes_lots = [Kind.GRANT, Kind.ALLOCATE]
+    wrong = Q(kind__in=makes_lots) & ~Q(in_lots=F("amount_micros"))
     wrong |= Q(kind=Kind.REFUND, in_lots__gt=F("amount_micros"))
-    wrong |= ~Q(kind__in=[Kind.GRANT, Kind.REFUND, Kind.ALLOCATE, Kind.RECLAIM]) & Q(in_lots__gt=0)
+    wrong |= ~Q(kind__in=[*makes_lots, Kind.REFUND]) & Q(in_lots__gt=0)
     return each(
         with_lots.filter(wrong), check="entry.grants", kind="entry", expected="lots of its amount", found="in_lots"
     )
 
 
 def uses_fit_their_entries() -> Iterator[Difference]:
-    """Uses of an entry sum to at most its amount (negative for a refund) and are of its own account's grants."""
-    with_uses = Entry.objects.annotate(in_uses=Coalesce(Sum("uses__amount_micros"), 0))
-    gives_back = Q(kind=Kind.REFUND)
-    fits = gives_back & Q(in_uses__lte=0, in_uses__gte=-F("amount_micros"))
-    fits |= ~gives_back & Q(in_uses__gte=0, in_uses__lte=F("amount_micros"))
+    """Uses of an entry are of its accounts' grants and fit its amount: what is taken of the debited side, and on the
+    credited side debt that is paid, or what is given back (negative). What expires or moves is all of lots."""
+    amount = F("amount_micros")
+    taken, kept = _used_of("debit_account"), _used_of("credit_account")
+    gives_back = Q(kind__in=[Kind.REFUND, Kind.RECLAIM])
+    fits = ~Q(kind__in=[Kind.EXPIRE, Kind.ALLOCATE, Kind.RECLAIM]) & Q(taken__gte=0, taken__lte=amount)
+    fits |= Q(kind__in=[Kind.EXPIRE, Kind.ALLOCATE, Kind.RECLAIM], taken=amount)
+    fits &= (gives_back & Q(kept__lte=0, kept__gte=-amount)) | (~gives_back & Q(kept__gte=0, kept__lte=amount))
     yield from each(
-        with_uses.exclude(fits), check="entry.uses", kind="entry", expected="at most its amount", found="in_uses"
+        Entry.objects.annotate(taken=taken, kept=kept).exclude(fits),
+        check="entry.uses",
+        kind="entry",
+        expected="its amount at most, on each side",
+        found="taken",
     )
     foreign = ~Q(grant__account=F("entry__debit_account")) & ~Q(grant__account=F("entry__credit_account"))
     yield from each(
@@ -196,6 +206,97 @@ def reversals_fit_their_entries() -> Iterator[Difference]:
     )
 
 
+def expiries_are_noted() -> Iterator[Difference]:
+    """No lot with something left expires before its account's next_expiry_at: by that a hold is guarded."""
+    left = Grant.objects.filter(account=OuterRef("pk"), remaining_micros__gt=0, expires_at__isnull=False)
+    soonest = left.order_by("expires_at").values("expires_at")[:1]
+    late = Q(soonest__isnull=False) & (Q(next_expiry_at__isnull=True) | Q(next_expiry_at__gt=F("soonest")))
+    yield from each(
+        Account.objects.filter(_OWNED).annotate(soonest=Subquery(soonest)).filter(late),
+        check="account.next_expiry_at",
+        kind="account",
+        expected="its soonest expiry",
+        found="next_expiry_at",
+    )
+
+
+def expired_lots_keep_what_holds_may_burn() -> Iterator[Difference]:
+    """A lot that an EXPIRE entry took from had expired; a day after its expiry it has no more than older holds."""
+    taken_early = GrantUse.objects.filter(entry__kind=Kind.EXPIRE).exclude(
+        grant__expires_at__lte=F("entry__created_at")
+    )
+    yield from each(taken_early, check="use.expiry", kind="use", expected="of a lot that had expired", found="grant")
+    # Not at once: the sweeper may be behind.
+    long_ago = Grant.objects.filter(remaining_micros__gt=0, expires_at__lte=clock.from_now(-_SWEPT_WITHIN_S))
+    for account_id in long_ago.order_by().values_list("account", flat=True).distinct():
+        for lot_id, amount in expiry.due_on(account_id):
+            yield Difference("grant.expired", f"grant:{lot_id}", "nothing left to expire", amount)
+
+
+def wallets_beside_the_general_one_are_known() -> Iterator[Difference]:
+    """Restricted wallets are a team's, sorted job types, and marked on its general wallet, which is older."""
+    restricted = Account.objects.filter(_OWNED).exclude(restriction="")
+    general = Account.objects.filter(
+        team=OuterRef("team"), kind=Account.Kind.WALLET, restriction="", has_restricted=True, pk__lt=OuterRef("pk")
+    )
+    yield from each(
+        restricted.exclude(Exists(general)),
+        check="account.has_restricted",
+        kind="account",
+        expected="marked on the general wallet",
+        found="restriction",
+    )
+    for pk, restriction in restricted.values_list("pk", "restriction").iterator():
+        if restriction != ",".join(sorted(set(restriction.split(",")))):
+            yield Difference("account.restriction", f"account:{pk}", "sorted job types", restriction)
+
+
+def allocations_join_pools_and_their_wallets() -> Iterator[Difference]:
+    """Credits are allocated by a pool to a general wallet of its organization, in lots of the same terms, and a pool
+    gets back at most what it gave."""
+    pool_gives = Q(
+        kind=Kind.ALLOCATE,
+        debit_account__kind=Account.Kind.POOL,
+        credit_account__kind=Account.Kind.WALLET,
+        debit_account__organization=F("credit_account__team__organization"),
+    )
+    pool_gets = Q(
+        kind=Kind.RECLAIM,
+        debit_account__kind=Account.Kind.WALLET,
+        credit_account__kind=Account.Kind.POOL,
+        credit_account__organization=F("debit_account__team__organization"),
+    )
+    between = Entry.objects.filter(kind__in=[Kind.ALLOCATE, Kind.RECLAIM])
+    yield from each(
+        between.exclude(pool_gives | pool_gets),
+        check="entry.pool",
+        kind="entry",
+        expected="a pool and a wallet of its organization",
+        found="kind",
+    )
+    balance: Counter[tuple[int, int]] = Counter()
+    moved = between.order_by().values_list("kind", "debit_account", "credit_account").annotate(Sum("amount_micros"))
+    for kind, debit, credit, amount in moved.iterator():
+        balance[(debit, credit) if kind == Kind.ALLOCATE else (credit, debit)] += (
+            amount if kind == Kind.ALLOCATE else -amount
+        )
+    for (_, wallet), amount in balance.items():
+        if amount < 0:
+            yield Difference("account.reclaimed", f"account:{wallet}", "at most what was allocated", -amount)
+    same = Q(kind=F("source_grant__kind"), priority=F("source_grant__priority"))
+    for name in ("expires_at", "price_nanousd_per_credit"):
+        same &= Q(**{name: F(f"source_grant__{name}")}) | Q(
+            **{f"{name}__isnull": True, f"source_grant__{name}__isnull": True}
+        )
+    yield from each(
+        Grant.objects.filter(entry__kind=Kind.ALLOCATE).exclude(same),
+        check="grant.source_grant",
+        kind="grant",
+        expected="the terms of the pool's lot",
+        found="kind",
+    )
+
+
 def jobs_are_charged_once() -> Iterator[Difference]:
     """At most one charge per job and account."""
     charges = Entry.objects.filter(kind=Kind.CHARGE).order_by().values("job", "debit_account")
@@ -220,6 +321,10 @@ CHECKS = (
     grants_are_as_large_as_their_entries,
     uses_fit_their_entries,
     reversals_fit_their_entries,
+    expiries_are_noted,
+    expired_lots_keep_what_holds_may_burn,
+    wallets_beside_the_general_one_are_known,
+    allocations_join_pools_and_their_wallets,
     jobs_are_charged_once,
     sealing.blocks_hold_what_was_sealed,
     periods.periods_are_as_they_were_closed,
@@ -233,6 +338,10 @@ def accounts() -> int:
 
 def entries() -> int:
     return Entry.objects.count()
+
+
+def _used_of(side: str) -> Coalesce:
+    return Coalesce(Sum("uses__amount_micros", filter=Q(uses__grant__account=F(side))), 0)
 
 
 def _sums(groups: QuerySet[Any, Any], column: str) -> Counter[int]:

@@ -63,8 +63,13 @@ class JobAdmin(ReadOnlyAdmin):
                     credits_column("charged_micros"),
                     credits_column("held_micros"),
                     credits_column("uncollected_micros"),
+                    credits_column("max_micros"),
+                    "reserves_ceiling",
+                    "on_cap",
                     usd_column("provider_cost_nanousd"),
                     usd_column("lost_cost_nanousd", "cost of failed attempts"),
+                    "unpriced_calls",
+                    usd_column("billed_lost_nanousd", "of it beyond what the card includes"),
                     usd_column("open_bound_nanousd", "most that open calls can cost"),
                     json_column("terms", "pricing, frozen at the first call"),
                 )
@@ -81,12 +86,13 @@ class JobAdmin(ReadOnlyAdmin):
                     "prompt_tokens",
                     "completion_tokens",
                     "open_bound_tokens",
+                    json_column("spend_windows", "spend windows it counts in"),
                     "pending_metadata_bytes",
                     "latency_total_ms",
                 )
             },
         ),
-        ("Times", {"fields": ("created_at", "started_at", "completed_at", "active_at", "closed_by")}),
+        ("Times", {"fields": ("created_at", "started_at", "completed_at", "active_at", "deadline_at", "closed_by")}),
     )
 
     def page_links(self, obj: Job) -> list[PageLink]:
@@ -115,7 +121,14 @@ class CallAdmin(ReadOnlyAdmin):
         "error_code",
     )
     list_display_links = ("created_at", "id")
-    list_filter = ("state", "is_estimated", "route", ("created_at", admin.DateFieldListFilter))
+    list_filter = (
+        "state",
+        "price_source",
+        "is_estimated",
+        "usage_mismatch",
+        "route",
+        ("created_at", admin.DateFieldListFilter),
+    )
     list_select_related = ("team",)
     search_fields = ("team__team_id__exact", "model_group_used__exact", "error_code__exact")
     search_help_text = "call id, job id, team id, model or error code, each whole"
@@ -153,10 +166,14 @@ class CallAdmin(ReadOnlyAdmin):
                     "resolved_model",
                     usd_column("input_nanousd_per_mtok", "input per million tokens"),
                     usd_column("output_nanousd_per_mtok", "output per million tokens"),
+                    "price_source",
+                    "price_id",
                     "prompt_tokens",
                     "completion_tokens",
+                    json_column("usage_classes", "tokens by class"),
                     usd_column("provider_cost_nanousd"),
                     "is_estimated",
+                    "usage_mismatch",
                     "max_output_tokens",
                     "bound_input_tokens",
                     "bound_output_tokens",
@@ -229,6 +246,7 @@ class AttemptAdmin(ReadOnlyAdmin):
         "completion_tokens",
         usd_column("cost_nanousd"),
         "is_estimated",
+        "usage_mismatch",
         "raw_usage",
         "latency_ms",
         "error_code",

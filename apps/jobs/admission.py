@@ -17,9 +17,10 @@ from apps.core import clock, json_bytes
 from apps.core.errors import InvalidField
 from apps.credits import ledger, pricing
 from apps.credits.errors import PricesMissing
-from apps.jobs import bounds, candidates, lifecycle, statements, validity
-from apps.jobs.errors import JobClosed, TooManyCalls
+from apps.jobs import bounds, candidates, escrow, lifecycle, media, spending, statements, validity
+from apps.jobs.errors import JobClosed, JobCostCap, TooManyCalls
 from apps.jobs.models import Call, CallPayload, Job
+from apps.limits.gate import Passage
 from apps.teams.models import Team
 from apps.teams.services import require_active
 from apps.virtual_keys.services import Principal
@@ -45,12 +46,24 @@ def attach_window() -> timedelta:
 
 
 def admit(
-    principal: Principal, job: Job, request: CallRequest, *, wait_s: float, reply_to: str, completes_job: bool
+    principal: Principal,
+    job: Job,
+    request: CallRequest,
+    passage: Passage,
+    window_ids: list[int],
+    *,
+    wait_s: float,
+    reply_to: str,
+    completes_job: bool,
 ) -> Call:
-    """Check, hold and queue, under the job's lock. `job.team` is fresh."""
+    """Check, hold and queue, under the job's lock. `job.team` is fresh.
+
+    `window_ids` are the spend windows that the job counts in if this is its first call.
+    """
     require_active(job.team.status, job.team.organization.status)
     if job.is_closed:
         raise JobClosed(f"Job is already {job.wire_status}")
+    escrow.require_in_time(job)
     if job.total_calls >= settings.CALLS_PER_JOB_MAX:
         raise TooManyCalls(f"A job may have {settings.CALLS_PER_JOB_MAX} calls. Open another job.")
     call_metadata = call_metadata_of(job, request)
@@ -58,11 +71,15 @@ def admit(
     terms = lifecycle.terms_of(job)
     if terms is None:
         terms = freeze(job, pricing.terms_in_force(job.team, job.job_type))
+    if job.total_calls == 0:
+        spending.begin(job, window_ids, before=passage)
     bound = bounds.of_call(request.body, model)
-    hold_for_call(job, terms, model, bound)
+    with spending.counted(job, before=passage):
+        hold_for_call(job, terms, model, bound)
     call, payload = entered(
         job, request, terms, model, bound, call_metadata, reply_to=reply_to, completes_job=completes_job
     )
+    call.taken = passage.taken
     statements.admit(
         job,
         call,
@@ -80,6 +97,7 @@ def model_for(team: Team, principal: Principal, request: CallRequest) -> Resolve
     Raises: ModelNotAllowed, NoModelAvailable, ModelGroupUnavailable, InvalidField for what none of them can do.
     """
     validity.require_usable(request.body)
+    media.require_fetchable(request.body)
     if request.validates and not validity.is_json_wanted(request.body.get("response_format")):
         raise InvalidField("validate", "validate needs a response_format of type json_schema or json_object.")
     if request.validates and request.is_streamed:
@@ -90,7 +108,7 @@ def model_for(team: Team, principal: Principal, request: CallRequest) -> Resolve
 
 def freeze(job: Job, terms: pricing.Terms) -> pricing.Terms:
     """Fix the job's pricing, at its first call."""
-    job.terms = {name: getattr(terms, name) for name in terms.__slots__}
+    job.terms = terms.frozen()
     return terms
 
 
@@ -148,9 +166,11 @@ def entered(
         provider_model=model.provider_model,
         input_nanousd_per_mtok=model.input_nanousd_per_mtok,
         output_nanousd_per_mtok=model.output_nanousd_per_mtok,
-        candidates=candidates.frozen(model, only_priced=terms.mode == pricing.Mode.METERED_USD),
+        price_id=model.price_id,
+        price_source=model.price_source,
+        candidates=candidates.frozen(model, only_priced=terms.needs_prices),
         # A flat job's caller may leave the length to the model; a metered one's hold rests on the cap.
-        max_output_tokens=bound.output_cap if terms.is_metered else None,
+        max_output_tokens=bound.output_cap if terms.rests_on_bounds else None,
         bound_input_tokens=bound.input_tokens,
         bound_output_tokens=bound.output_tokens,
         bound_nanousd=bound.nanousd,
@@ -164,22 +184,38 @@ def entered(
 
 
 def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: bounds.Bound) -> None:
-    """Hold what the job may come to with this call. A flat job holds its price once."""
+    """Hold what the job may come to with this call. A flat job holds its price once.
+
+    Raises: PricesMissing, JobCostCap, InsufficientCredits; nothing is held then.
+    """
+    if terms.needs_prices and not model.has_prices:
+        raise PricesMissing(
+            f"Model '{model.asked}' has no price, so a job whose price or cap rests on cost in USD cannot use it. Ask"
+            " the operator to set its prices."
+        )
+    if terms.cost_cap_nanousd is not None:
+        caused = job.provider_cost_nanousd + job.lost_cost_nanousd + job.open_bound_nanousd
+        if caused + bound.nanousd > terms.cost_cap_nanousd:
+            raise JobCostCap
     if not terms.is_metered:
+        escrow.require_room(job, lambda _: terms.price_micros)
         if job.held_micros == 0 and terms.price_micros > 0:
-            ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros)
+            held = ledger.hold(job.team, job=str(job.pk), amount_micros=terms.price_micros, job_type=job.job_type)
+            if held.amount_micros < terms.price_micros:
+                # Of a reservation that was given back.
+                ledger.extend(job.team, job=str(job.pk), to_micros=terms.price_micros, job_type=job.job_type)
             job.held_micros = terms.price_micros
         return
-    if terms.mode == pricing.Mode.METERED_USD and not model.has_prices:
-        raise PricesMissing(
-            f"Model '{model.asked}' has no price, so a job metered in USD cannot use it. Ask the operator to set"
-            " its prices."
+
+    def needed_of(locked: Job) -> int:
+        return lifecycle.needed_hold(
+            locked, terms, more_nanousd=bound.nanousd, more_tokens=bound.input_tokens + bound.output_tokens
         )
-    needed = lifecycle.needed_hold(
-        job, terms, more_nanousd=bound.nanousd, more_tokens=bound.input_tokens + bound.output_tokens
-    )
+
+    escrow.require_room(job, needed_of)
+    needed = needed_of(job)
     if needed > job.held_micros:
-        ledger.extend(job.team, job=str(job.pk), to_micros=needed)
+        ledger.extend(job.team, job=str(job.pk), to_micros=needed, job_type=job.job_type)
         job.held_micros = needed
 
 

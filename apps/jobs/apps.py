@@ -7,7 +7,7 @@ class JobsConfig(AppConfig):
 
     def ready(self) -> None:
         from apps.core import verification as core_verification
-        from apps.jobs import verification
+        from apps.jobs import spending, verification
 
-        core_verification.register("jobs", *verification.CHECKS)
+        core_verification.register("jobs", *verification.CHECKS, spending.windows_follow_from_jobs)
         core_verification.register_figure("jobs", verification.jobs)

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, InterfaceError, transaction
 from django.db.models.functions import Now
 
-from apps.core.db import release_connection
+from apps.core.db import patiently, release_connection
 from apps.jobs import bounds, candidates, leases, lifecycle, metering, targets, validity
 from apps.jobs.candidates import Candidate
 from apps.jobs.gateway import failures, schemas
@@ -50,6 +50,7 @@ def ask(claimed: Claimed) -> Outcome:
     Each is a try of its own. Nothing is asked again of which the caller has had a part.
     """
     call, started = claimed.call, time.monotonic()
+    until = started + claimed.seconds_left - 1
     left = candidates.of_call(call)
     asks_again = settings.VALIDATION_RETRIES if call.validates else 0
     current = left.pop(0)
@@ -60,25 +61,25 @@ def ask(claimed: Claimed) -> Outcome:
         try:
             outcome = _try(claimed, current)
         except GatewayError as error:
-            candidates.note(current, has_failed=error.is_retryable)
+            candidates.note(call, current, has_failed=error.is_retryable)
             following = next((each for each in left if candidates.may_follow(error, current, each)), None)
             outcome = failed(call, error, started)
-            if following is None or time.monotonic() - started > claimed.seconds_left - 1:
+            if following is None or time.monotonic() > until:
                 return outcome
             log.info(
                 "call %s: %s failed (%s), trying %s", call.pk, current.model_used, error.code, following.model_used
             )
             left = left[left.index(following) + 1 :]
-            if not _turn_to(claimed, following, outcome):
+            if not _turn_to(claimed, following, outcome, until=until):
                 return outcome
             current = following
         else:
-            candidates.note(current, has_failed=False)
+            candidates.note(call, current, has_failed=False)
             unfit = _unfit(call, outcome) if call.validates else None
             if unfit is None:
                 return outcome
-            is_over = time.monotonic() - started > claimed.seconds_left - 1
-            if asks_again == 0 or is_over or not _turn_to(claimed, current, unfit):
+            is_over = time.monotonic() > until
+            if asks_again == 0 or is_over or not _turn_to(claimed, current, unfit, until=until):
                 return unfit
             asks_again -= 1
 
@@ -94,6 +95,7 @@ def _unfit(call: Call, outcome: Outcome) -> Outcome | None:
         latency_ms=outcome.latency_ms,
         lost_cost_nanousd=outcome.cost_nanousd,
         is_estimated=outcome.is_estimated,
+        usage_mismatch=outcome.usage_mismatch,
         raw_usage=outcome.raw_usage,
         error_code="answer_unfit",
         error_status=500,
@@ -144,38 +146,25 @@ _MODEL_COLUMNS = (
     "provider_model",
     "input_nanousd_per_mtok",
     "output_nanousd_per_mtok",
+    "price_id",
+    "price_source",
 )
 
 
-def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome) -> bool:
+def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome, *, until: float) -> bool:
     """End the try that failed and begin one of another model. False when the call is another claim's by now, or the
-    database is away: then the failure stands."""
+    database stays away until that instant of the monotonic clock: then the failure stands."""
     call = claimed.call
+    attempt = Attempt(
+        call=call,
+        claim=call.claim,
+        route=model.route,
+        provider_model=model.provider_model,
+        worker=leases.worker_name(),
+    )
     try:
-        with transaction.atomic():
-            # The job first, as everywhere.
-            lifecycle.lock_job(call.job_id)
-            ours = Call.objects.filter(pk=call.pk, claim=call.claim, state=Call.State.RUNNING)
-            if not ours.update(**{name: getattr(model, name) for name in _MODEL_COLUMNS}):
-                return False
-            if failed.lost_cost_nanousd:
-                lifecycle.add_lost_cost(call.job_id, failed.lost_cost_nanousd)
-            Attempt.objects.filter(call=call, claim=call.claim, state=Attempt.State.RUNNING).update(
-                state=Attempt.State.FAILED,
-                ended_at=Now(),
-                cost_nanousd=failed.lost_cost_nanousd,
-                is_estimated=failed.is_estimated,
-                latency_ms=failed.latency_ms,
-                error_code=failed.error_code,
-            )
-            attempt = Attempt(
-                call=call,
-                claim=call.claim,
-                route=model.route,
-                provider_model=model.provider_model,
-                worker=leases.worker_name(),
-            )
-            attempt.save(force_insert=True)
+        if not patiently(lambda: _turned(claimed, attempt, model, failed), until=until):
+            return False
     except (DatabaseError, InterfaceError) as error:
         log.warning("call %s: no other model is tried, the database is away: %s", call.pk, type(error).__name__)
         return False
@@ -183,6 +172,37 @@ def _turn_to(claimed: Claimed, model: Candidate, failed: Outcome) -> bool:
         release_connection()
     claimed.attempt_id = attempt.pk
     _set_model(call, model)
+    return True
+
+
+def _turned(claimed: Claimed, attempt: Attempt, model: Candidate, failed: Outcome) -> bool:
+    """One transaction, which may be repeated after a commit whose reply was lost: the try that failed ends once, and
+    what it cost is counted then alone."""
+    call = claimed.call
+    try:
+        with transaction.atomic():
+            # The job first, as everywhere.
+            job = lifecycle.lock_job(call.job_id)
+            ours = Call.objects.filter(pk=call.pk, claim=call.claim, state=Call.State.RUNNING)
+            if not ours.update(**{name: getattr(model, name) for name in _MODEL_COLUMNS}):
+                return False
+            ended = Attempt.objects.filter(pk=claimed.attempt_id, state=Attempt.State.RUNNING).update(
+                state=Attempt.State.FAILED,
+                ended_at=Now(),
+                cost_nanousd=failed.lost_cost_nanousd,
+                is_estimated=failed.is_estimated,
+                usage_mismatch=failed.usage_mismatch,
+                latency_ms=failed.latency_ms,
+                error_code=failed.error_code,
+            )
+            if not ended:
+                return Attempt.objects.filter(pk=attempt.pk).exists()
+            lifecycle.add_lost_cost(job, failed.lost_cost_nanousd)
+            attempt.save(force_insert=True)
+    except (DataError, IntegrityError) as error:
+        # Never to be stored, however often it is tried.
+        log.error("call %s: no other model is tried: %s", call.pk, type(error).__name__)
+        return False
     return True
 
 
@@ -329,7 +349,9 @@ def _cut(call: Call, assembly: Assembly, started: float) -> Outcome:
     if not served.is_estimated:
         return served
     prompt, output, cost = metering.delivered_usage(call, call.payload.request, assembly.delivered_bytes)
-    return replace(served, prompt_tokens=prompt, completion_tokens=output, cost_nanousd=cost)
+    return replace(
+        served, prompt_tokens=prompt, completion_tokens=output, cost_nanousd=cost, price_source=call.price_source
+    )
 
 
 def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:
@@ -339,17 +361,16 @@ def _served(call: Call, completion: Completion, *, latency_ms: int) -> Outcome:
 
 
 def _succeeded(call: Call, completion: Completion, answer: str, *, answer_bytes: int, latency_ms: int) -> Outcome:
-    prompt, output, is_estimated = metering.usage_of(call, completion, answer_bytes=answer_bytes)
-    cost = metering.cost_nanousd(call, prompt, output)
-    if call.input_nanousd_per_mtok is None and completion.cost_nanousd is not None:
-        # A price of our own wins; what the backend reports is used where there is none.
-        cost = completion.cost_nanousd
+    metered = metering.of_answer(call, completion, answer_bytes=answer_bytes)
     return Outcome(
         Call.State.SUCCEEDED,
-        prompt_tokens=prompt,
-        completion_tokens=output,
-        cost_nanousd=cost,
-        is_estimated=is_estimated,
+        prompt_tokens=metered.prompt_tokens,
+        completion_tokens=metered.completion_tokens,
+        usage_classes=metered.classes,
+        cost_nanousd=metered.cost_nanousd,
+        price_source=metered.price_source,
+        is_estimated=metered.is_estimated,
+        usage_mismatch=metered.has_mismatch,
         raw_usage=completion.raw_usage,
         latency_ms=latency_ms,
         resolved_model=completion.resolved_model,

@@ -1,6 +1,9 @@
 """Rules of jobs and calls that a request can break, and how a call can fail."""
 
-from apps.core.errors import InvalidRequest, NotFound, Unavailable
+from collections.abc import Callable
+from typing import Any
+
+from apps.core.errors import InvalidRequest, NotAllowed, NotFound, Unavailable
 
 
 class JobNotFound(NotFound):
@@ -27,6 +30,39 @@ class TooManyCalls(InvalidRequest):
     """Raised when a job has as many calls as one may have."""
 
     code = "too_many_calls"
+
+
+class JobDeadlinePassed(InvalidRequest):
+    """Raised when a call is asked of a job whose deadline has passed."""
+
+    code = "job_deadline_passed"
+
+
+class JobCapReached(NotAllowed):
+    """Raised when a call would make its job hold more than its ceiling, or the job is paused at it.
+
+    `needed` tells what the job would have to hold with the call; `pauses`: the job is to be paused for it.
+    """
+
+    code = "job_cap_reached"
+    needed: Callable[[Any], int] | None = None
+    pauses = False
+
+
+class CeilingTooLow(InvalidRequest):
+    """Raised when a job's ceiling is to be lower than what it used and what its open calls may use."""
+
+    code = "max_credits_too_low"
+
+
+class JobCostCap(NotAllowed):
+    """Raised when a job's calls may come to more than its price covers; nothing is held for the refused one."""
+
+    code = "job_cost_cap"
+    message = (
+        "The job's price does not cover this call: its calls may come to more than one job may use. Ask for fewer"
+        " tokens, complete the job, or go on in another."
+    )
 
 
 class ServerBusy(Unavailable):

@@ -23,7 +23,7 @@ from apps.jobs import bounds, crew, leases, lifecycle, metering, replies, statem
 from apps.jobs.asking import Claimed, ask, failed
 from apps.jobs.gateway import failures
 from apps.jobs.lifecycle import Outcome
-from apps.jobs.models import Attempt, Call
+from apps.jobs.models import Attempt, Call, Job
 
 log = logging.getLogger("saasllm.execution")
 
@@ -69,6 +69,7 @@ def run_call(call_id: str) -> bool:
 def _make(claimed: Claimed) -> None:
     call = claimed.call
     with leases.kept(call.pk):
+        metering.prepare(call)
         release_connection()
         started = time.monotonic()
         try:
@@ -128,8 +129,7 @@ def claim(call_id: str) -> Claimed | None:
             return None
         if call.claim:
             # What its earlier try may have cost is counted on the job: job before call, as everywhere.
-            lifecycle.lock_job(call.job_id)
-            _abandon_earlier(call)
+            _abandon_earlier(lifecycle.lock_job(call.job_id), call)
         attempt = Attempt(
             call=call,
             claim=call.claim + 1,
@@ -144,7 +144,7 @@ def claim(call_id: str) -> Claimed | None:
     return _claimed(call, attempt.pk)
 
 
-def _abandon_earlier(call: Call) -> None:
+def _abandon_earlier(job: Job, call: Call) -> None:
     """An earlier claim's try may have cost something: estimated, at the platform's cost."""
     prompt = bounds.estimated_tokens(len(call.payload.request.encode()))
     cost = metering.lost_cost_nanousd(call, call.payload.request)
@@ -156,8 +156,7 @@ def _abandon_earlier(call: Call) -> None:
         is_estimated=True,
         error_code="worker_lost",
     )
-    if abandoned and cost:
-        lifecycle.add_lost_cost(call.job_id, cost * abandoned)
+    lifecycle.add_lost_cost(job, cost, tries=abandoned)
 
 
 def _unsettled(outcome: Outcome) -> Outcome:
@@ -166,6 +165,7 @@ def _unsettled(outcome: Outcome) -> Outcome:
         Call.State.FAILED,
         lost_cost_nanousd=outcome.cost_nanousd,
         is_estimated=outcome.is_estimated,
+        usage_mismatch=outcome.usage_mismatch,
         latency_ms=outcome.latency_ms,
         error_code="provider_malformed",
         error_status=500,
@@ -181,7 +181,12 @@ def _end_many(ends: Sequence[lifecycle.End]) -> list[bool | None]:
     return ended
 
 
-_ends: Combiner[lifecycle.End, bool | None] = Combiner(_end_many, most=64)
+def _weight(end: lifecycle.End) -> int:
+    text = end.outcome.response
+    return len(text) if text.isascii() else len(text.encode())
+
+
+_ends: Combiner[lifecycle.End, bool | None] = Combiner(_end_many, most=64, weigh=_weight)
 
 
 def _settle(call: Call, outcome: Outcome, *, until: float) -> None:

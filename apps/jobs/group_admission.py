@@ -1,7 +1,7 @@
 """Admission of several calls in one transaction, on PostgreSQL: those of which nothing is to be decided alone."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,10 @@ class Submitted:
     call_id: Any
     is_new: bool
     is_replay: bool = False
+    # What the answer says of rate limits.
+    headers: dict[str, str] = field(default_factory=dict)
+    # Its answer then says what remains of it.
+    has_ceiling: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +43,30 @@ class _Wish:
     request: CallRequest
     model: ResolvedModel
     bound: bounds.Bound
+    taken: dict[str, Any] | None
     wait_s: float
     reply_to: str
 
 
 def submit_together(
-    principal: Principal, request: CallRequest, *, job_id: UUID, wait_s: float, reply_to: str
+    principal: Principal,
+    request: CallRequest,
+    *,
+    job_id: UUID,
+    wait_s: float,
+    reply_to: str,
+    taken: dict[str, Any] | None = None,
 ) -> Submitted | None:
     """Admit a call in one transaction with those that other threads submit at this moment, when nothing is to be
     refused and no credit to be held. Else None, and nothing is written: `submit_call` then sees to it alone.
+    `taken` is what it took of rate limits.
     """
     try:
         model = admission.model_for(principal.team, principal, request)
     except DomainError:
         return None
     bound = bounds.of_call(request.body, model)
-    return _admissions(_Wish(principal, job_id, request, model, bound, wait_s, reply_to))
+    return _admissions(_Wish(principal, job_id, request, model, bound, taken, wait_s, reply_to))
 
 
 def _admit_many(wishes: Sequence[_Wish]) -> list[Submitted | None]:
@@ -92,10 +104,11 @@ def _admit_many(wishes: Sequence[_Wish]) -> list[Submitted | None]:
                 deadline_in=timedelta(seconds=settings.CALL_DEADLINE_S),
                 publish_in=timedelta(seconds=settings.REPUBLISH_AFTER_S),
             )
-    return [
-        Submitted(wish.job_id, admitted[place][0].pk, is_new=True) if place in admitted else None
-        for place, wish in enumerate(wishes)
-    ]
+    return [_submitted(admitted[place][0]) if place in admitted else None for place in range(len(wishes))]
+
+
+def _submitted(call: Call) -> Submitted:
+    return Submitted(call.job_id, call.pk, is_new=True, has_ceiling=call.job.max_micros is not None)
 
 
 def _has_written_nothing(error: BaseException) -> bool:
@@ -105,14 +118,27 @@ def _has_written_nothing(error: BaseException) -> bool:
     return not is_of_database or isinstance(error, DataError | IntegrityError)
 
 
-_admissions: Combiner[_Wish, Submitted | None] = Combiner(_admit_many, most=32, may_redo=_has_written_nothing)
+def _weight(wish: _Wish) -> int:
+    """Bytes of its request at least: each is a token of the bound, those of a prediction are of its output."""
+    return wish.bound.input_tokens + wish.bound.output_tokens
+
+
+_admissions: Combiner[_Wish, Submitted | None] = Combiner(
+    _admit_many, most=32, may_redo=_has_written_nothing, weigh=_weight
+)
 
 
 def _terms_of_plain_call(job: Job, wish: _Wish) -> pricing.Terms | None:
     """How the locked job is priced, if it can have this call without a decision: it is open and flat, its team is
     active, and it has room. The first of several such calls surely enters."""
     terms = lifecycle.terms_of(job) or pricing.terms_in_force(job.team, job.job_type)
-    if terms.is_metered or job.status not in (Job.Status.PENDING, Job.Status.IN_PROGRESS) or not _has_room(job, wish):
+    if (
+        terms.rests_on_bounds
+        or job.status not in (Job.Status.PENDING, Job.Status.IN_PROGRESS)
+        or not _has_room(job, wish)
+    ):
+        return None
+    if job.deadline_at is not None or (job.max_micros is not None and terms.price_micros > job.max_micros):
         return None
     try:
         require_active(job.team.status, job.team.organization.status)
@@ -152,6 +178,8 @@ def _entered_plainly(job: Job, terms: pricing.Terms, wish: _Wish) -> tuple[Call,
         call_metadata = admission.call_metadata_of(job, wish.request)
     except DomainError:
         return None
-    return admission.entered(
+    call, payload = admission.entered(
         job, wish.request, terms, wish.model, wish.bound, call_metadata, reply_to=wish.reply_to, completes_job=False
     )
+    call.taken = wish.taken
+    return call, payload

@@ -4,7 +4,7 @@ Every move of a call to a terminal state goes through `end_call`; every charge o
 Both run under the job's row lock, so that counting open calls and posting the charge cannot cross.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,31 +12,39 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
 
+from apps.catalog.price_models import PriceSource
 from apps.core import clock
-from apps.credits import ledger, pricing
+from apps.credits import ledger, pricing, settlement
 from apps.credits.pricing import Terms
-from apps.jobs import statements
+from apps.credits.settlement import Due, Verdict, Work
+from apps.jobs import spending, statements
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.limits import gate
 
 Status = Job.Status
 ChargeState = Job.ChargeState
+# Who closed a job that nobody did: its card says what that costs.
+CLOSED_BY_SWEEPER = "sweeper"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a call ended. Tokens and cost are those of the served attempt, or 0.
 
+    `price_source` is what the cost rests on, empty for what was frozen on the call.
     `is_delivered`: it did not succeed, but its caller was given a part of a stream, which is paid like an answer.
     """
 
     state: Call.State
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    usage_classes: dict[str, int] | None = None
     cost_nanousd: int = 0
+    price_source: str = ""
     lost_cost_nanousd: int = 0
     is_estimated: bool = False
+    usage_mismatch: bool = False
     is_delivered: bool = False
     raw_usage: str = ""
     latency_ms: int | None = None
@@ -68,10 +76,11 @@ def end_call(
         if call is None or not statements.END_CALL.run(
             id=call_id,
             claim=call.claim if claim is None else claim,
-            **_written(outcome),
+            **_written(call, outcome),
         ):
             return False
         _count(job, call, outcome)
+        _settle_rates([(call, outcome)])
         succeeded = outcome.state == Call.State.SUCCEEDED
         if call.completes_job and not job.is_closed:
             job.error_message = "" if succeeded else outcome.error_message
@@ -118,6 +127,7 @@ def end_calls(ends: Sequence[End]) -> list[bool | None]:
         ours = [end for end in plain if (end.call.pk, end.call.claim) in ended]
         for end in ours:
             _count(jobs[end.call.job_id], end.call, end.outcome)
+        _settle_rates((end.call, end.outcome) for end in ours)
         if ours:
             statements.save_jobs([jobs[job_id] for job_id in {end.call.job_id for end in ours}])
     return [end in ours if end in plain else None for end in ends]
@@ -125,9 +135,10 @@ def end_calls(ends: Sequence[End]) -> list[bool | None]:
 
 def _end_plainly(job: Job, end: End) -> bool:
     """The end of a call of a locked job that moves no money. False when it was ended before."""
-    if not statements.END_CALL.run(id=end.call.pk, claim=end.call.claim, **_written(end.outcome)):
+    if not statements.END_CALL.run(id=end.call.pk, claim=end.call.claim, **_written(end.call, end.outcome)):
         return False
     _count(job, end.call, end.outcome)
+    _settle_rates([(end.call, end.outcome)])
     statements.end(
         job,
         _ended_attempt(end.call, end.outcome),
@@ -150,7 +161,7 @@ def _row_of(end: End) -> dict[str, Any]:
     return {
         "id": end.call.pk,
         "claim": end.call.claim,
-        **_written(end.outcome),
+        **_written(end.call, end.outcome),
         "attempt_state": attempt.state,
         "cost_nanousd": attempt.cost_nanousd,
         "raw_usage": attempt.raw_usage,
@@ -158,14 +169,17 @@ def _row_of(end: End) -> dict[str, Any]:
     }
 
 
-def _written(outcome: Outcome) -> dict[str, Any]:
-    """The outcome as a call's columns."""
+def _written(call: Call, outcome: Outcome) -> dict[str, Any]:
+    """The outcome as the call's columns."""
     return {
         "state": outcome.state,
         "prompt_tokens": outcome.prompt_tokens if outcome.is_paid else 0,
         "completion_tokens": outcome.completion_tokens if outcome.is_paid else 0,
+        "usage_classes": outcome.usage_classes if outcome.is_paid else None,
         "provider_cost_nanousd": outcome.cost_nanousd if outcome.is_paid else 0,
+        "price_source": outcome.price_source or call.price_source,
         "is_estimated": outcome.is_estimated,
+        "usage_mismatch": outcome.usage_mismatch,
         "latency_ms": outcome.latency_ms,
         "resolved_model": outcome.resolved_model,
         "error_code": outcome.error_code,
@@ -196,16 +210,37 @@ def terms_of(job: Job) -> Terms | None:
     return Terms(**job.terms) if job.terms else None
 
 
+def work_of(job: Job) -> Work:
+    """What the job's ended calls came to."""
+    return Work(
+        successful_calls=job.successful_calls,
+        failed_calls=job.failed_calls,
+        tokens=job.total_tokens,
+        provider_nanousd=job.provider_cost_nanousd,
+        billed_lost_nanousd=job.billed_lost_nanousd,
+    )
+
+
+def due_of(job: Job, terms: Terms) -> Due:
+    """What a closed job whose calls have all ended owes, and why."""
+    return settlement.due(terms, _verdict(job), work_of(job))
+
+
+def _verdict(job: Job) -> Verdict:
+    return Verdict.ABANDONED if job.closed_by == CLOSED_BY_SWEEPER else Verdict(job.status)
+
+
 def price_so_far(job: Job, terms: Terms) -> int:
     """Micros that the job costs for what was served."""
-    return pricing.price(terms, provider_nanousd=job.provider_cost_nanousd, tokens=job.total_tokens)
+    return settlement.price_of(terms, work_of(job))
 
 
 def needed_hold(job: Job, terms: Terms, *, more_nanousd: int = 0, more_tokens: int = 0) -> int:
-    """Micros that the job may come to: what was served and the most that its open calls (and more) can cost."""
+    """Micros that the job may come to: what was used and the most that its open calls (and more) can cost. Nothing
+    that `settlement.due` says is above it, for calls that stay within their bounds."""
     return pricing.price(
         terms,
-        provider_nanousd=job.provider_cost_nanousd + job.open_bound_nanousd + more_nanousd,
+        provider_nanousd=work_of(job).billed_nanousd + job.open_bound_nanousd + more_nanousd,
         tokens=job.total_tokens + job.open_bound_tokens + more_tokens,
     )
 
@@ -223,6 +258,7 @@ def _ended_attempt(call: Call, outcome: Outcome) -> Attempt:
         completion_tokens=outcome.completion_tokens,
         cost_nanousd=outcome.cost_nanousd if outcome.is_paid else outcome.lost_cost_nanousd,
         is_estimated=outcome.is_estimated,
+        usage_mismatch=outcome.usage_mismatch,
         raw_usage=outcome.raw_usage,
         latency_ms=outcome.latency_ms,
         error_code=outcome.error_code,
@@ -233,13 +269,16 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
     job.open_calls -= 1
     job.open_bound_nanousd -= call.bound_nanousd
     job.open_bound_tokens -= call.bound_input_tokens + call.bound_output_tokens
-    job.lost_cost_nanousd += outcome.lost_cost_nanousd
+    if outcome.lost_cost_nanousd:
+        _count_lost(job, outcome.lost_cost_nanousd)
     metadata = call.payload.call_metadata
     job.pending_metadata_bytes = max(0, job.pending_metadata_bytes - len(metadata.encode()))
     if outcome.is_paid:
         job.prompt_tokens += outcome.prompt_tokens
         job.completion_tokens += outcome.completion_tokens
         job.provider_cost_nanousd += outcome.cost_nanousd
+        if (outcome.price_source or call.price_source) == PriceSource.NONE:
+            job.unpriced_calls += 1
     if outcome.state == Call.State.SUCCEEDED:
         job.successful_calls += 1
         job.latency_total_ms += outcome.latency_ms or 0
@@ -247,6 +286,17 @@ def _count(job: Job, call: Call, outcome: Outcome) -> None:
             job.metadata = {**job.metadata, **orjson.loads(metadata)}
     else:
         job.failed_calls += 1
+
+
+def _settle_rates(ended: Iterable[tuple[Call, Outcome]]) -> None:
+    """Once the ends are committed, and before the callers know: their next calls find the places free."""
+    taken = [
+        (call.taken, outcome.prompt_tokens + outcome.completion_tokens if outcome.is_paid else 0)
+        for call, outcome in ended
+        if call.taken is not None
+    ]
+    if taken:
+        transaction.on_commit(lambda: gate.settle(taken), robust=True)
 
 
 def _close(job: Job, verdict: Status, *, closed_by: str) -> None:
@@ -259,6 +309,11 @@ def _close(job: Job, verdict: Status, *, closed_by: str) -> None:
 
 def _settle_money(job: Job) -> None:
     """Charge, wait or release, by the verdict and what is still open; give slack back while the job is open."""
+    with spending.counted(job):
+        _settle_credits(job)
+
+
+def _settle_credits(job: Job) -> None:
     terms = terms_of(job)
     if not job.is_closed:
         if terms is not None and terms.is_metered:
@@ -266,16 +321,23 @@ def _settle_money(job: Job) -> None:
         return
     if job.charge_state in (ChargeState.CHARGED, ChargeState.FREE):
         return
-    if job.status == Status.COMPLETED and terms is not None:
-        # A metered price is known when the last call has ended; a flat one is due once a call has succeeded.
-        # Completing before the answer would be a free ride, so the hold stays until then.
-        if job.open_calls and (terms.is_metered or not job.successful_calls):
+    if terms is not None:
+        if job.open_calls and settlement.waits_for_open_calls(
+            terms, _verdict(job), successful_calls=job.successful_calls
+        ):
+            # The hold stays until what is due is known.
             job.charge_state = ChargeState.PENDING
             return
-        if job.successful_calls:
-            amount = price_so_far(job, terms)
-            charge = ledger.charge(job.team, job=str(job.pk), amount_micros=amount, reason=job.job_type)
-            job.charged_micros, job.uncollected_micros = charge.charged_micros, charge.uncollected_micros
+        due = due_of(job, terms)
+        if due.micros or (job.status == Status.COMPLETED and job.successful_calls):
+            reason = f"{job.job_type} ({due.explanation})" if due.by_policy else job.job_type
+            # A provider that did not keep to its caps breaks no promise of ours: the ceiling holds.
+            most = due.micros if job.max_micros is None else min(due.micros, job.max_micros)
+            charge = ledger.charge(
+                job.team, job=str(job.pk), amount_micros=most, reason=reason, job_type=job.job_type
+            )
+            job.charged_micros = charge.charged_micros
+            job.uncollected_micros = charge.uncollected_micros + due.micros - most
             job.charge_state, job.held_micros = ChargeState.CHARGED, 0
             return
     if job.held_micros:
@@ -284,13 +346,28 @@ def _settle_money(job: Job) -> None:
 
 
 def _give_slack_back(job: Job, terms: Terms) -> None:
-    """Shrink a metered job's hold when more than a quarter of it can no longer be needed."""
+    """Shrink a metered job's hold when more than a quarter of it can no longer be needed, unless it is reserved."""
+    if job.reserves_ceiling:
+        return
     needed = needed_hold(job, terms)
     if job.held_micros - needed > job.held_micros // 4:
-        ledger.extend(job.team, job=str(job.pk), to_micros=needed)
+        ledger.extend(job.team, job=str(job.pk), to_micros=needed, job_type=job.job_type)
         job.held_micros = needed
 
 
-def add_lost_cost(job_id: Any, nanousd: int) -> None:
-    """Count a provider cost that no customer pays. One UPDATE, so it needs no lock before it."""
-    Job.objects.filter(pk=job_id).update(lost_cost_nanousd=F("lost_cost_nanousd") + nanousd)
+def add_lost_cost(job: Job, nanousd: int, *, tries: int = 1) -> None:
+    """Count what failed tries of a locked job cost each: the platform's, beyond what its card includes the
+    customer's. Saves it."""
+    if not nanousd:
+        return
+    for _ in range(tries):
+        _count_lost(job, nanousd)
+    job.save(update_fields=["lost_cost_nanousd", "lost_tries", "billed_lost_nanousd"])
+
+
+def _count_lost(job: Job, nanousd: int) -> None:
+    terms = terms_of(job)
+    if terms is not None:
+        job.billed_lost_nanousd += settlement.billed_of_try(terms, tries=job.lost_tries, nanousd=nanousd)
+    job.lost_cost_nanousd += nanousd
+    job.lost_tries += 1

@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from apps.catalog.price_models import PriceSource
 from apps.core.ids import new_id
 from apps.core.tenancy import TenantQuerySet
 from apps.organizations.models import Organization
@@ -33,6 +34,12 @@ class Job(models.Model):
         CHARGED = "charged"
         FREE = "free"
 
+    class OnCap(models.TextChoices):
+        REFUSE = "refuse"
+        PAUSE = "pause"
+
+    OPEN_STATUSES: ClassVar[tuple[str, ...]] = ("pending", "in_progress", "paused")
+
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="+", db_index=False)
     team = models.ForeignKey(Team, on_delete=models.PROTECT, related_name="jobs", db_index=False)
@@ -52,6 +59,16 @@ class Job(models.Model):
     charged_micros = models.BigIntegerField(default=0)
     uncollected_micros = models.BigIntegerField(default=0, help_text="owed at the charge but not there to take")
 
+    spend_windows = models.JSONField(
+        null=True, blank=True, help_text="ids of the spend limits' periods it counts in, kept from its first call on"
+    )
+    max_micros = models.BigIntegerField(null=True, blank=True, help_text="ceiling of what it may hold and cost")
+    reserves_ceiling = models.BooleanField(default=False, help_text="its hold is the whole ceiling from the start")
+    on_cap = models.CharField(
+        max_length=8, choices=OnCap, default=OnCap.REFUSE, help_text="what a call beyond the ceiling does to it"
+    )
+    deadline_at = models.DateTimeField(null=True, blank=True, help_text="no calls afterwards; the sweeper closes it")
+
     total_calls = models.PositiveIntegerField(default=0)
     open_calls = models.PositiveIntegerField(default=0)
     successful_calls = models.PositiveIntegerField(default=0)
@@ -61,6 +78,13 @@ class Job(models.Model):
     provider_cost_nanousd = models.BigIntegerField(default=0, help_text="of the served attempts")
     lost_cost_nanousd = models.BigIntegerField(
         default=0, help_text="of failed and abandoned attempts: the platform's"
+    )
+    unpriced_calls = models.PositiveIntegerField(
+        default=0, db_default=0, help_text="served calls whose provider cost is not known: they count as 0 in it"
+    )
+    lost_tries = models.PositiveIntegerField(default=0, db_default=0, help_text="failed attempts that cost something")
+    billed_lost_nanousd = models.BigIntegerField(
+        default=0, db_default=0, help_text="of their cost, what its card does not include: the customer's"
     )
     open_bound_nanousd = models.BigIntegerField(default=0, help_text="most that its open calls can cost")
     open_bound_tokens = models.BigIntegerField(default=0, help_text="most tokens that its open calls can use")
@@ -88,6 +112,9 @@ class Job(models.Model):
                 name="job_charge_state",
             ),
             models.CheckConstraint(condition=Q(held_micros__gte=0, charged_micros__gte=0), name="job_money"),
+            models.CheckConstraint(
+                condition=Q(max_micros__isnull=True, reserves_ceiling=False) | Q(max_micros__gt=0), name="job_ceiling"
+            ),
         ]
         indexes = [
             models.Index(fields=["team", "-created_at"], name="job_team"),
@@ -96,6 +123,11 @@ class Job(models.Model):
                 fields=["active_at"],
                 condition=Q(status__in=["pending", "in_progress", "paused"]),
                 name="job_open",
+            ),
+            models.Index(
+                fields=["deadline_at"],
+                condition=Q(deadline_at__isnull=False, status__in=["pending", "in_progress", "paused"]),
+                name="job_deadline",
             ),
         ]
 
@@ -114,6 +146,11 @@ class Job(models.Model):
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def known_cost_nanousd(self) -> int | None:
+        """What the providers took for its served calls; None when that is not known of all of them."""
+        return None if self.unpriced_calls else self.provider_cost_nanousd
 
     @property
     def credit_applied(self) -> bool:
@@ -159,6 +196,14 @@ class Call(models.Model):
     resolved_model = models.CharField(max_length=255, blank=True, help_text="what the backend said it was")
     input_nanousd_per_mtok = models.BigIntegerField(null=True, blank=True, help_text="price, frozen at admission")
     output_nanousd_per_mtok = models.BigIntegerField(null=True, blank=True, help_text="price, frozen at admission")
+    price_id = models.UUIDField(null=True, blank=True, help_text="the dated price that is frozen, if it is one")
+    price_source = models.CharField(
+        max_length=8,
+        choices=PriceSource,
+        default=PriceSource.NONE,
+        db_default=PriceSource.NONE,
+        help_text="what its provider cost rests on",
+    )
     candidates = models.JSONField(
         null=True, blank=True, help_text="its models in the order of trying, when there are several"
     )
@@ -166,6 +211,8 @@ class Call(models.Model):
     bound_input_tokens = models.BigIntegerField(default=0)
     bound_output_tokens = models.BigIntegerField(default=0)
     bound_nanousd = models.BigIntegerField(default=0)
+
+    taken = models.JSONField(null=True, blank=True, help_text="what it took of rate limits, corrected at its end")
 
     claim = models.PositiveIntegerField(default=0, help_text="the fencing token: how often it was claimed")
     claimed_by = models.CharField(max_length=100, blank=True)
@@ -180,8 +227,14 @@ class Call(models.Model):
 
     prompt_tokens = models.BigIntegerField(default=0)
     completion_tokens = models.BigIntegerField(default=0)
+    usage_classes = models.JSONField(
+        null=True, blank=True, help_text="tokens by class, disjoint; none for plain input and output"
+    )
     provider_cost_nanousd = models.BigIntegerField(default=0)
     is_estimated = models.BooleanField(default=False, help_text="the provider's usage was missing or absurd")
+    usage_mismatch = models.BooleanField(
+        default=False, db_default=False, help_text="the provider's usage contradicts its own total"
+    )
     latency_ms = models.PositiveIntegerField(null=True, blank=True)
     error_code = models.CharField(max_length=64, blank=True)
     error_status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="HTTP status for the client")
@@ -269,6 +322,9 @@ class Attempt(models.Model):
     completion_tokens = models.BigIntegerField(default=0)
     cost_nanousd = models.BigIntegerField(default=0)
     is_estimated = models.BooleanField(default=False)
+    usage_mismatch = models.BooleanField(
+        default=False, db_default=False, help_text="the provider's usage contradicts its own total"
+    )
     delivered_bytes = models.BigIntegerField(
         db_default=0, help_text="of a stream: sent on so far, saved now and then"
     )

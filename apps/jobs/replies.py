@@ -18,10 +18,10 @@ from typing import Any
 import orjson
 import redis
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.models.functions import Now
 
-from apps.core.db import release_connection
+from apps.core.db import is_postgresql, release_connection
 from apps.core.models import Process
 from apps.core.processes import of_this_process
 from apps.jobs import statements
@@ -153,6 +153,10 @@ class Mailbox:
         return not settings.REDIS_URL or time.monotonic() - self._heard_at < 2.0
 
     def _start(self) -> None:
+        if self._started:
+            return
+        # Else all of the pool may be with those who wait for the one that needs a connection.
+        release_connection()
         with self._lock:
             if self._started:
                 return
@@ -181,9 +185,16 @@ class Mailbox:
     def _pay(self) -> None:
         self._is_owing.clear()
         owed = list(self._owed)
-        if owed:
-            Call.objects.filter(pk__in=owed, unanswered_at__isnull=True).update(unanswered_at=Now())
-            del self._owed[: len(owed)]
+        if not owed:
+            return
+        unpaid = Call.objects.filter(pk__in=owed, unanswered_at__isnull=True).order_by("pk")
+        with transaction.atomic():
+            # Without waiting for one that is being settled just now: a group that ends locks its calls in whatever
+            # order.
+            locked = list(unpaid.select_for_update(skip_locked=is_postgresql()).values_list("pk", flat=True))
+            Call.objects.filter(pk__in=locked).update(unanswered_at=Now())
+        left = list(unpaid.values_list("pk", flat=True)) if len(locked) < len(owed) else []
+        self._owed[: len(owed)] = [str(call_id) for call_id in left]
 
     def _take(self, fields: dict[str, str]) -> None:
         """A message of the stream: pieces, or the names of calls that have ended."""

@@ -5,10 +5,13 @@ way, and asking the model again would be paid a second time.
 """
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Greatest
 
 from apps.core import clock, crypto
+from apps.core.ids import parse_uuid
+from apps.jobs import statements
 from apps.jobs.models import Call
 from apps.jobs.services import Submitted
 from apps.teams.models import Team
@@ -25,17 +28,25 @@ def fingerprint(*parts: bytes) -> str:
     return MARK + crypto.fingerprint(*parts)[:63]
 
 
-def attach(team: Team, wanted: str, *, wait_s: float, reply_to: str) -> Submitted | None:
+def attach(team: Team, wanted: str, *, job_id: str, wait_s: float, reply_to: str) -> Submitted | None:
     """The call of an earlier try of this request, given to this caller; None when a new one is to be made.
 
-    A call that ended more than ATTACH_WINDOW_S ago is no longer an earlier try, nor is one that failed.
+    A call that ended more than ATTACH_WINDOW_S ago is no longer an earlier try, nor is one that failed. One that is
+    being admitted at this moment is waited for: by its job's lock where the request names a job, else by one of its
+    own. `job_id` is empty for a job of its own.
     """
-    call = _earlier(team, wanted)
-    if call is None:
-        return None
-    given = Call.objects.filter(pk=call.pk, state__in=_ALIVE, cancel_requested_at__isnull=True).update(
-        unanswered_at=None, reply_to=reply_to, wait_until=Greatest("wait_until", clock.from_now(wait_s + 2))
-    )
+    with transaction.atomic():
+        job = parse_uuid(job_id)
+        if job is None:
+            statements.await_admissions(wanted)
+        else:
+            statements.LOCKED_TEAM_JOB.first(id=job, team=team.pk)
+        call = _earlier(team, wanted)
+        if call is None:
+            return None
+        given = Call.objects.filter(pk=call.pk, state__in=_ALIVE, cancel_requested_at__isnull=True).update(
+            unanswered_at=None, reply_to=reply_to, wait_until=Greatest("wait_until", clock.from_now(wait_s + 2))
+        )
     return Submitted(call.job_id, call.pk, is_new=False) if given else None
 
 

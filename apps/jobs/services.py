@@ -4,26 +4,30 @@ Each write is one transaction that locks the job first. A refusal rolls everythi
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Greatest, Now
 
-from apps.core import audit, clock, idempotency
+from apps.core import clock, idempotency
 from apps.core.combining import Combiner
 from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict
 from apps.core.ids import parse_uuid
 from apps.core.prepared import Select
-from apps.credits import billing
-from apps.jobs import admission, lifecycle, statements
+from apps.credits import billing, ledger, pricing
+from apps.credits.errors import InsufficientCredits
+from apps.jobs import admission, escrow, lifecycle, passing, refusals, statements
 from apps.jobs.admission import CallRequest as CallRequest
-from apps.jobs.errors import CallNotFound, JobNotFound
+from apps.jobs.errors import CallNotFound, JobCapReached, JobNotFound
+from apps.jobs.escrow import Budget
 from apps.jobs.group_admission import Submitted as Submitted
 from apps.jobs.group_admission import submit_together
 from apps.jobs.models import Call, Job
+from apps.limits import decisions, spend
+from apps.limits.gate import Passage
 from apps.teams.models import Team
 from apps.teams.services import require_active
 from apps.virtual_keys.services import Principal
@@ -36,22 +40,28 @@ class NewJob:
     job_type: str
     user_id: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
 
 
 def open_job(principal: Principal, new: NewJob, *, idempotent: idempotency.Request | None = None) -> tuple[Job, bool]:
     """Open a job, `pending` and free until its first call. Returns it and whether it is a replay.
 
-    Raises: TeamNotActive, InvalidField, IdempotencyConflict.
+    Raises: TeamNotActive, InvalidField, IdempotencyConflict; InsufficientCredits for a reservation, of which nothing
+    is left but a record of the refusal.
     """
-    with transaction.atomic():
-        slot = idempotency.claim(idempotent) if idempotent else None
-        if slot is not None and slot.is_replay:
-            return find_job(principal.team, slot.result["job_id"]), True
-        admission.require_metadata_fits("metadata", new.metadata)
-        _require_active(principal.team)
-        job = _insert_job(principal, new)
-        if slot is not None:
-            slot.record({"job_id": str(job.pk)})
+    try:
+        with transaction.atomic():
+            slot = idempotency.claim(idempotent) if idempotent else None
+            if slot is not None and slot.is_replay:
+                return find_job(principal.team, slot.result["job_id"]), True
+            admission.require_metadata_fits("metadata", new.metadata)
+            _require_active(principal.team)
+            job = _insert_job(principal, new)
+            if slot is not None:
+                slot.record({"job_id": str(job.pk)})
+    except InsufficientCredits as error:
+        refusals.record_early(principal, error, kind="job.refused")
+        raise
     return job, False
 
 
@@ -67,36 +77,61 @@ def submit_call(
     """Admit a call into an open job: hold its price, queue it. The caller publishes it after this returns.
 
     Raises: JobNotFound, JobClosed, TeamNotActive, ModelNotAllowed, NoModelAvailable, PricesMissing,
-    InsufficientCredits, TooManyCalls, InvalidField, IdempotencyConflict. Nothing is written then but a record of the
-    refusal.
+    InsufficientCredits, RateLimitExceeded, SpendLimitReached, LimitsUnavailable, TooManyCalls, JobCapReached,
+    JobDeadlinePassed, InvalidField, IdempotencyConflict. Nothing is written then but a record of the refusal, and a
+    pause of the job if it asks for that at its ceiling.
     """
     parsed = parse_uuid(job_id)
     if parsed is None:
         raise JobNotFound
-    if idempotent is None and is_postgresql():
-        submitted = submit_together(principal, request, job_id=parsed, wait_s=wait_s, reply_to=reply_to)
-        if submitted is not None:
-            return submitted
-    try:
-        with transaction.atomic():
-            slot = idempotency.claim(idempotent) if idempotent else None
-            if slot is not None and slot.is_replay:
-                return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
-            job = statements.LOCKED_JOB_AND_TWIN.first(
-                id=parsed, team=principal.team.pk, fingerprint=request.fingerprint, since=-admission.attach_window()
+    with passing.enter(principal, request, job_id=parsed) as passage:
+        if idempotent is None and is_postgresql() and passage.is_plain:
+            submitted = submit_together(
+                principal, request, job_id=parsed, wait_s=wait_s, reply_to=reply_to, taken=passage.taken
             )
-            if job is None:
-                raise JobNotFound
-            twin_id = None if slot is not None else getattr(job, "unanswered_id")  # noqa: B009  (an annotation)
-            if twin_id is not None and _attached(twin_id, wait_s=wait_s, reply_to=reply_to):
-                return Submitted(job.pk, twin_id, is_new=False)
-            call = admission.admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=False)
-            if slot is not None:
-                slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
-    except DomainError as error:
-        _record_refusal(principal, error, subject=f"job:{job_id}")
-        raise
-    return Submitted(job.pk, call.pk, is_new=True)
+            if submitted is not None:
+                return _kept(passage, submitted)
+        while True:
+            try:
+                submitted = _submit_alone(principal, request, passage, parsed, wait_s, reply_to, idempotent)
+            except DomainError as error:
+                if isinstance(error, JobCapReached) and error.pauses and not escrow.pause(principal, error):
+                    continue
+                refused = decisions.Refused(str(parsed), passage.model or request.model or "", passage.user_id)
+                refusals.record(principal, error, refused, passage)
+                raise
+            return _kept(passage, submitted)
+
+
+def _submit_alone(
+    principal: Principal,
+    request: CallRequest,
+    passage: Passage,
+    job_id: UUID,
+    wait_s: float,
+    reply_to: str,
+    idempotent: idempotency.Request | None,
+) -> Submitted:
+    window_ids = spend.windows_of(passage)
+    with transaction.atomic():
+        slot = idempotency.claim(idempotent) if idempotent else None
+        if slot is not None and slot.is_replay:
+            return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
+        job = statements.LOCKED_JOB_AND_TWIN.first(
+            id=job_id, team=principal.team.pk, fingerprint=request.fingerprint, since=-admission.attach_window()
+        )
+        if job is None:
+            raise JobNotFound
+        twin_id = None if slot is not None else getattr(job, "unanswered_id")  # noqa: B009  (an annotation)
+        if twin_id is not None and _attached(twin_id, wait_s=wait_s, reply_to=reply_to):
+            return Submitted(job.pk, twin_id, is_new=False, has_ceiling=job.max_micros is not None)
+        passage.require_passed()
+        call = admission.admit(
+            principal, job, request, passage, window_ids, wait_s=wait_s, reply_to=reply_to, completes_job=False
+        )
+        if slot is not None:
+            slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
+    return Submitted(job.pk, call.pk, is_new=True, has_ceiling=job.max_micros is not None)
 
 
 def submit_one_call_job(
@@ -113,34 +148,62 @@ def submit_one_call_job(
     A refused one leaves a failed, uncharged job that says why.
     """
     admission.require_metadata_fits("job_metadata", new.metadata)
-    try:
-        with transaction.atomic():
-            slot = idempotency.claim(idempotent) if idempotent else None
-            if slot is not None and slot.is_replay:
-                return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
-            twin = None
-            if slot is None:
-                twin = statements.UNANSWERED_CALL.first(
-                    team=principal.team.pk, fingerprint=request.fingerprint, since=-admission.attach_window()
-                )
-            if twin is not None and _attached(twin.pk, wait_s=wait_s, reply_to=reply_to):
-                return Submitted(twin.job_id, twin.pk, is_new=False)
-            job = _insert_job(principal, new)
-            fresh = statements.TEAM_NOW.first(id=principal.team.pk)
-            assert fresh is not None, "teams are never deleted"
-            job.team = fresh
-            call = admission.admit(principal, job, request, wait_s=wait_s, reply_to=reply_to, completes_job=True)
-            if slot is not None:
-                slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
-    except IdempotencyConflict:
-        # No refused job: the key belongs to another request, which has its own.
-        raise
-    except DomainError as error:
-        with transaction.atomic():
-            failed = _insert_job(principal, new, refused=error)
-        _record_refusal(principal, error, subject=f"job:{failed.pk}")
-        raise
+    with passing.enter(principal, request, user_id=new.user_id) as passage:
+        try:
+            submitted = _submit_with_job(principal, new, request, passage, wait_s, reply_to, idempotent)
+        except IdempotencyConflict:
+            # No refused job: the key belongs to another request, which has its own.
+            raise
+        except DomainError as error:
+            with transaction.atomic():
+                failed = _insert_job(principal, new, refused=error)
+            refused = decisions.Refused(str(failed.pk), passage.model or request.model or "", new.user_id)
+            refusals.record(principal, error, refused, passage)
+            raise
+        return _kept(passage, submitted)
+
+
+def _submit_with_job(
+    principal: Principal,
+    new: NewJob,
+    request: CallRequest,
+    passage: Passage,
+    wait_s: float,
+    reply_to: str,
+    idempotent: idempotency.Request | None,
+) -> Submitted:
+    window_ids = spend.windows_of(passage)
+    with transaction.atomic():
+        slot = idempotency.claim(idempotent) if idempotent else None
+        if slot is not None and slot.is_replay:
+            return _replayed(slot, wait_s=wait_s, reply_to=reply_to)
+        # First of all: from here on a client's own retry waits for what becomes of this.
+        fresh = statements.team_now_admitting(principal.team.pk, request.fingerprint)
+        assert fresh is not None, "teams are never deleted"
+        twin = None
+        if slot is None:
+            twin = statements.UNANSWERED_CALL.first(
+                team=principal.team.pk, fingerprint=request.fingerprint, since=-admission.attach_window()
+            )
+        if twin is not None and _attached(twin.pk, wait_s=wait_s, reply_to=reply_to):
+            return Submitted(twin.job_id, twin.pk, is_new=False)
+        job = _insert_job(principal, new)
+        job.team = fresh
+        passage.require_passed()
+        call = admission.admit(
+            principal, job, request, passage, window_ids, wait_s=wait_s, reply_to=reply_to, completes_job=True
+        )
+        if slot is not None:
+            slot.record({"job_id": str(job.pk), "call_id": str(call.pk)})
     return Submitted(job.pk, call.pk, is_new=True)
+
+
+def _kept(passage: Passage, submitted: Submitted) -> Submitted:
+    """What was submitted. Only of a new call the rates stay taken."""
+    if not submitted.is_new:
+        return submitted
+    passage.keep()
+    return replace(submitted, headers=passage.headers) if passage.headers else submitted
 
 
 def complete_job(
@@ -222,8 +285,20 @@ def find_answered(team: Team, job_id: str, call_id: str, *, with_job: bool = Fal
     parsed = parse_uuid(call_id)
     if parsed is None or not is_postgresql():
         return find_call(team, job_id, call_id)
-    found = (_answers_with_jobs if with_job else _answers)(parsed)
-    # The query is by id alone, so what it found is held against the team here.
+    return _required(team, job_id, (_answers_with_jobs if with_job else _answers)(parsed))
+
+
+def find_streamed(team: Team, job_id: str, call_id: str) -> Call:
+    """A call whose stream begins: what its pieces and `leave_stream` need of it alone, since it is kept until the
+    stream's end. In one query with others that begin just now. Raises: CallNotFound."""
+    parsed = parse_uuid(call_id)
+    if parsed is None:
+        raise CallNotFound
+    return _required(team, job_id, _streams(parsed) if is_postgresql() else statements.STREAMED.first(id=parsed))
+
+
+def _required(team: Team, job_id: str, found: Call | None) -> Call:
+    """What was found by its id alone, if it is the team's and the job's. Raises: CallNotFound."""
     if found is None or found.team_id != team.pk or str(found.job_id) != str(job_id):
         raise CallNotFound
     return found
@@ -239,6 +314,7 @@ def _by_id(statement: Select[Call]) -> Callable[[Sequence[UUID]], list[Call | No
 
 _answers: Combiner[UUID, Call | None] = Combiner(_by_id(statements.ANSWERS), most=64)
 _answers_with_jobs: Combiner[UUID, Call | None] = Combiner(_by_id(statements.ANSWERS_WITH_JOBS), most=64)
+_streams: Combiner[UUID, Call | None] = Combiner(_by_id(statements.STREAMED_MANY), most=64)
 
 
 def mark_unanswered(call_id: Any) -> None:
@@ -288,13 +364,22 @@ def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | Non
         user_id=new.user_id,
         metadata=new.metadata,
     )
-    if refused is not None:
+    if refused is None:
+        escrow.put_on(job, new.budget)
+        if job.reserves_ceiling and job.max_micros is not None:
+            # What is held and what it is for are not to part.
+            admission.freeze(job, pricing.terms_in_force(principal.team, job.job_type))
+            job.held_micros = job.max_micros
+    else:
         job.status = Job.Status.FAILED
         job.completed_at = clock.now()
         job.charge_state = Job.ChargeState.FREE
         job.error_message = refused.message[:1000]
         job.closed_by = "admission"
+        job.max_micros, job.on_cap = new.budget.max_micros, new.budget.on_cap
     statements.insert_job(job)
+    if job.reserves_ceiling:
+        ledger.hold(principal.team, job=str(job.pk), amount_micros=job.held_micros, job_type=job.job_type)
     return job
 
 
@@ -303,7 +388,9 @@ def _replayed(slot: idempotency.Slot, *, wait_s: float, reply_to: str) -> Submit
     Call.objects.filter(pk=slot.result["call_id"], state__in=Call.OPEN_STATES).update(
         reply_to=reply_to, wait_until=Greatest("wait_until", clock.from_now(wait_s + 2))
     )
-    return Submitted(slot.result["job_id"], slot.result["call_id"], is_new=False, is_replay=True)
+    job_id, call_id = slot.result["job_id"], slot.result["call_id"]
+    # Whether it has a ceiling is not known here, so its job is looked at.
+    return Submitted(job_id, call_id, is_new=False, is_replay=True, has_ceiling=True)
 
 
 def _attached(call_id: Any, *, wait_s: float, reply_to: str) -> bool:
@@ -316,17 +403,4 @@ def _attached(call_id: Any, *, wait_s: float, reply_to: str) -> bool:
         Call.objects.filter(pk=call_id, unanswered_at__isnull=False, cancel_requested_at__isnull=True).update(
             unanswered_at=None, reply_to=reply_to, wait_until=clock.from_now(wait_s + 2)
         )
-    )
-
-
-def _record_refusal(principal: Principal, error: DomainError, *, subject: str) -> None:
-    audit.emit(
-        "call.refused",
-        subject=subject[:255],
-        organization_id=principal.organization.organization_id,
-        team_id=principal.team.team_id,
-        code=error.code,
-        message=error.message,
-        key_id=principal.key_id,
-        **error.details,
     )

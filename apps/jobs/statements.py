@@ -1,10 +1,23 @@
 """The statements of the call path, compiled once (`core.prepared`). Nothing is decided here."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Subquery
+from django.db import connection
+from django.db.models import (
+    BigIntegerField,
+    BooleanField,
+    DateTimeField,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    Func,
+    Q,
+    QuerySet,
+    Subquery,
+)
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
@@ -21,13 +34,49 @@ def _in(name: str) -> Combinable:
 
 # --- Opening -----------------------------------------------------------------------------------------------
 
-TEAM_NOW: Select[Team] = Select(
-    lambda: (
+
+def _team_now() -> QuerySet[Team]:
+    return (
         Team.objects.select_related("organization")
         .filter(pk=param("id", Team))
         .only("id", "team_id", "status", "organization__organization_id", "organization__status")
     )
+
+
+TEAM_NOW: Select[Team] = Select(_team_now)
+
+# With a lock until the transaction ends, which costs no round trip of its own: shared, so that those who admit the
+# same request do not wait for each other, and only tried, so that they wait for nobody. PostgreSQL's alone.
+_TEAM_NOW_LOCKED: Select[Team] = Select(
+    lambda: _team_now().annotate(
+        is_locked=Func(
+            Param("lock", BigIntegerField()),
+            function="pg_try_advisory_xact_lock_shared",
+            output_field=BooleanField(),
+        )
+    )
 )
+
+
+def team_now_admitting(team_pk: int, fingerprint: str) -> Team | None:
+    """The team as it is now, for a transaction that admits this request into a job of its own."""
+    if is_postgresql():
+        return _TEAM_NOW_LOCKED.first(id=team_pk, lock=_lock_of(fingerprint))
+    return TEAM_NOW.first(id=team_pk)
+
+
+def await_admissions(fingerprint: str) -> None:
+    """Wait for transactions that admit this request just now, until the caller's own ends. On SQLite every
+    transaction waits for the others."""
+    if is_postgresql():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_of(fingerprint)])
+
+
+def _lock_of(fingerprint: str) -> int:
+    digest = hashlib.blake2b(fingerprint.encode(), digest_size=8, person=b"admission").digest()
+    return int.from_bytes(digest, signed=True)
+
 
 _JOB_COLUMNS = (
     "id",
@@ -47,6 +96,10 @@ _JOB_COLUMNS = (
     "charge_state",
     "charged_micros",
     "uncollected_micros",
+    "max_micros",
+    "reserves_ceiling",
+    "on_cap",
+    "deadline_at",
     "total_calls",
     "open_calls",
     "successful_calls",
@@ -55,6 +108,7 @@ _JOB_COLUMNS = (
     "completion_tokens",
     "provider_cost_nanousd",
     "lost_cost_nanousd",
+    "unpriced_calls",
     "open_bound_nanousd",
     "open_bound_tokens",
     "latency_total_ms",
@@ -137,11 +191,14 @@ _CALL_COLUMNS = (
     "resolved_model",
     "input_nanousd_per_mtok",
     "output_nanousd_per_mtok",
+    "price_id",
+    "price_source",
     "candidates",
     "max_output_tokens",
     "bound_input_tokens",
     "bound_output_tokens",
     "bound_nanousd",
+    "taken",
     "claim",
     "claimed_by",
     "publishes",
@@ -360,21 +417,29 @@ _MARK_MANY = Rows(
     Attempt,
     ("call", "claim", "delivered_bytes"),
     """
-    WITH given AS ({rows})
-    UPDATE jobs_attempt SET {assignments} FROM given
-    WHERE jobs_attempt.call_id = given.call_id AND jobs_attempt.claim = given.claim AND state = 'running'
+    WITH rows AS ({rows}),
+    given AS (
+        SELECT jobs_attempt.id, rows.call_id, rows.claim, rows.delivered_bytes
+        FROM jobs_attempt JOIN rows ON jobs_attempt.call_id = rows.call_id AND jobs_attempt.claim = rows.claim
+        WHERE jobs_attempt.state = 'running'
+        ORDER BY jobs_attempt.id FOR UPDATE OF jobs_attempt SKIP LOCKED
+    )
+    UPDATE jobs_attempt SET {assignments} FROM given WHERE jobs_attempt.id = given.id
+    RETURNING given.call_id, given.claim
     """,
     keys=("call", "claim"),
 )
 
 
-def mark(marks: Sequence[dict[str, Any]]) -> None:
-    """Save how much was sent on: call, claim and delivered_bytes of each."""
+def mark(marks: Sequence[dict[str, Any]]) -> set[tuple[Any, int]]:
+    """Save how much was sent on: call, claim and delivered_bytes of each. Calls and claims of those saved.
+
+    Of several, what is locked just now is left out: most likely its stream ends, and a group that ends locks its
+    tries in whatever order.
+    """
     if len(marks) > 1 and is_postgresql():
-        _MARK_MANY.run(marks)
-        return
-    for one in marks:
-        _MARK.run(**one)
+        return {(row[0], row[1]) for row in _MARK_MANY.run(marks)}
+    return {(one["call"], one["claim"]) for one in marks if _MARK.run(**one)}
 
 
 # --- The end of a call -------------------------------------------------------------------------------------
@@ -394,6 +459,8 @@ OPEN_CALL: Select[Call] = Select(
             "bound_nanousd",
             "bound_input_tokens",
             "bound_output_tokens",
+            "price_source",
+            "taken",
             "payload__call_metadata",
         )
     )
@@ -403,8 +470,11 @@ _OUTCOME = (
     "state",
     "prompt_tokens",
     "completion_tokens",
+    "usage_classes",
     "provider_cost_nanousd",
+    "price_source",
     "is_estimated",
+    "usage_mismatch",
     "latency_ms",
     "resolved_model",
     "error_code",
@@ -425,6 +495,7 @@ _TRIED = (
     "completion_tokens",
     "cost_nanousd",
     "is_estimated",
+    "usage_mismatch",
     "raw_usage",
     "latency_ms",
     "error_code",
@@ -459,6 +530,9 @@ _COUNTED = (
     "completion_tokens",
     "provider_cost_nanousd",
     "lost_cost_nanousd",
+    "unpriced_calls",
+    "lost_tries",
+    "billed_lost_nanousd",
     "open_bound_nanousd",
     "open_bound_tokens",
     "latency_total_ms",
@@ -497,8 +571,8 @@ _END_MANY = Rows(
     tried AS (
         UPDATE jobs_attempt SET state = given.attempt_state, prompt_tokens = given.prompt_tokens,
             completion_tokens = given.completion_tokens, cost_nanousd = given.cost_nanousd,
-            is_estimated = given.is_estimated, raw_usage = given.raw_usage, latency_ms = given.latency_ms,
-            error_code = given.error_code, ended_at = CURRENT_TIMESTAMP
+            is_estimated = given.is_estimated, usage_mismatch = given.usage_mismatch, raw_usage = given.raw_usage,
+            latency_ms = given.latency_ms, error_code = given.error_code, ended_at = CURRENT_TIMESTAMP
         FROM given JOIN ended USING (id, claim)
         WHERE jobs_attempt.call_id = given.id AND jobs_attempt.claim = given.claim AND jobs_attempt.state = 'running'
     ),
@@ -587,6 +661,10 @@ ANSWERS_WITH_JOBS: Select[Call] = Select(
         .defer("payload__request", "payload__call_metadata")
     )
 )
+
+_KEPT_OF_STREAMED = ("id", "job_id", "team_id", "model_group_used", "created_at", "wait_until")
+STREAMED: Select[Call] = Select(lambda: Call.objects.filter(pk=param("id", Call)).only(*_KEPT_OF_STREAMED))
+STREAMED_MANY: Select[Call] = Select(lambda: Call.objects.filter(any_of("pk", "ids")).only(*_KEPT_OF_STREAMED))
 
 CALLS_OF_JOB: Select[Call] = Select(
     lambda: (

@@ -1,5 +1,5 @@
 """Nothing stays stuck: publishes what is due again, takes over expired leases, fails and expires calls, closes
-abandoned jobs, releases holds, forgets old payloads. Bounded per run, safe to run twice, judged by the
+abandoned and late jobs, releases holds, forgets old payloads. Bounded per run, safe to run twice, judged by the
 database's clock."""
 
 import logging
@@ -25,6 +25,7 @@ from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.limits import decisions
 
 BATCH = 200
 NAME = "sweeper"
@@ -33,6 +34,9 @@ DEAD_AFTER_S = 20.0
 _REPUBLISH_AT_MOST_S = 60.0
 # Sealing looks at every account, so not each sweep does it.
 _SEAL_EVERY_S = 60.0
+
+# The last account that was looked at for expired credits; none after a whole round.
+_progress: dict[str, int | None] = {"expiry": None}
 
 log = logging.getLogger("saasllm.sweeper")
 
@@ -48,6 +52,7 @@ class Swept:
     unanswered: int = 0
     jobs_closed: int = 0
     holds_released: int = 0
+    credits_expired: int = 0
     forgotten: int = 0
     granted: int = 0
     sealed: int = 0
@@ -58,7 +63,7 @@ class Swept:
             f"published {self.published}, taken over {self.taken_over}, failed {self.failed},"
             f" expired {self.expired}, unanswered {self.unanswered}, jobs closed {self.jobs_closed},"
             f" holds released {self.holds_released}, payloads and keys forgotten {self.forgotten},"
-            f" grants posted {self.granted}, blocks sealed {self.sealed}"
+            f" grants posted {self.granted}, blocks sealed {self.sealed}, accounts expired {self.credits_expired}"
         )
 
 
@@ -92,9 +97,12 @@ def run() -> Swept:
         swept.failed += lost
         swept.unanswered += _mark_callers_of_dead_processes()
     swept.published += _publish_due()
+    swept.jobs_closed += _close_jobs_past_deadline()
     swept.jobs_closed += _close_abandoned_jobs()
     swept.holds_released += _release_orphaned_holds()
+    swept.credits_expired += _expire_credits()
     swept.forgotten += _forget_payloads()
+    swept.forgotten += decisions.purge(timedelta(days=settings.DECISION_RETENTION_DAYS), limit=BATCH)
     swept.forgotten += idempotency.purge(timedelta(hours=settings.PAYLOAD_RETENTION_H), limit=BATCH)
     swept.granted += allowances.post_scheduled() + allowances.refill_due()
     swept.sealed += _seal()
@@ -293,24 +301,38 @@ def _mark_callers_of_dead_processes() -> int:
 
 
 def _close_abandoned_jobs() -> int:
-    """Jobs without activity: charged as completed if a call succeeded (else never completing would be free)."""
+    """Jobs without activity."""
     stale = Job.objects.filter(
-        status__in=[Job.Status.PENDING, Job.Status.IN_PROGRESS, Job.Status.PAUSED],
+        status__in=Job.OPEN_STATUSES,
         open_calls=0,
         active_at__lt=clock.from_now(-settings.JOB_ABANDONED_AFTER_H * 3600),
     )
+    return _close_jobs(stale.order_by("active_at"), why="Abandoned: no activity")
+
+
+def _close_jobs_past_deadline() -> int:
+    """Jobs that take no more calls, once their open ones have ended."""
+    late = Job.objects.filter(status__in=Job.OPEN_STATUSES, open_calls=0, deadline_at__lte=Now())
+    return _close_jobs(late.order_by("deadline_at"), why="Its deadline has passed")
+
+
+def _close_jobs(due: "QuerySet[Job, Job]", *, why: str) -> int:
+    """Charged as completed if a call succeeded (else never completing would be free), unless their card says that
+    abandoned ones are free; released if none did."""
     closed = 0
-    for job_id in list(stale.order_by("active_at").values_list("pk", flat=True)[:BATCH]):
+    for job_id in list(due.values_list("pk", flat=True)[:BATCH]):
         with _others_go_on("job", job_id), transaction.atomic():
-            job = lifecycle.lock_job(job_id)
-            if job.is_closed or job.open_calls or not stale.filter(pk=job_id).exists():
+            # Judged again under its lock; one that is locked just now is at work, and is for the next run.
+            locked = due.select_for_update(skip_locked=is_postgresql(), of=("self",)).select_related("team")
+            job = locked.filter(pk=job_id).first()
+            if job is None:
                 continue
-            verdict = Job.Status.COMPLETED if job.successful_calls else Job.Status.FAILED
+            is_served = job.successful_calls > 0
             lifecycle.close_job(
                 job,
-                verdict,
-                closed_by="sweeper",
-                error_message=None if job.successful_calls else "Abandoned: no activity",
+                Job.Status.COMPLETED if is_served else Job.Status.FAILED,
+                closed_by=lifecycle.CLOSED_BY_SWEEPER,
+                error_message=None if is_served else why,
             )
             closed += 1
     return closed
@@ -335,6 +357,13 @@ def _release_orphaned_holds() -> int:
                 log.error("released an orphaned hold of job %s", hold.job)
                 released += 1
     return released
+
+
+def _expire_credits() -> int:
+    """Post what has expired of wallets and pools; holds wait for nobody to do so. Each run goes on where the one
+    before ended: what an open hold keeps of an expired lot is looked at again and again, and must not be all."""
+    posted, _progress["expiry"] = ledger.expire_due(after=_progress["expiry"] or 0, limit=BATCH)
+    return posted
 
 
 def _forget_payloads() -> int:

@@ -10,17 +10,20 @@ from django.db.models import (
     CharField,
     Count,
     Exists,
+    F,
     Func,
     OuterRef,
     PositiveIntegerField,
     Q,
     QuerySet,
+    Subquery,
     Sum,
     Value,
 )
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Concat, Replace, Substr
 
+from apps.catalog.price_models import Price, PriceSource
 from apps.core.db import is_postgresql
 from apps.core.verification import Difference, compare, each
 from apps.credits.models import Entry, Hold
@@ -30,6 +33,8 @@ ChargeState = Job.ChargeState
 _CLOSED = Q(status__in=[Job.Status.COMPLETED, Job.Status.FAILED, Job.Status.CANCELLED])
 _OPEN_CALL = Q(calls__state__in=Call.OPEN_STATES)
 _SERVED_CALL = Q(calls__state=Call.State.SUCCEEDED)
+# Of a stream that broke off too: other calls that did not succeed have no tokens.
+_DELIVERED_CALL = ~_OPEN_CALL & (Q(calls__prompt_tokens__gt=0) | Q(calls__completion_tokens__gt=0))
 
 
 def totals_follow_from_calls() -> Iterator[Difference]:
@@ -46,6 +51,9 @@ def totals_follow_from_calls() -> Iterator[Difference]:
             "prompt_tokens": _total("calls__prompt_tokens", of=~_OPEN_CALL),
             "completion_tokens": _total("calls__completion_tokens", of=~_OPEN_CALL),
             "provider_cost_nanousd": _total("calls__provider_cost_nanousd", of=~_OPEN_CALL),
+            "unpriced_calls": Count(
+                "calls", filter=Q(calls__price_source=PriceSource.NONE) & (_SERVED_CALL | _DELIVERED_CALL)
+            ),
             "latency_total_ms": _total("calls__latency_ms", of=_SERVED_CALL),
             "open_bound_nanousd": _total("calls__bound_nanousd", of=_OPEN_CALL),
             "open_bound_tokens": _total("calls__bound_input_tokens", of=_OPEN_CALL)
@@ -55,9 +63,20 @@ def totals_follow_from_calls() -> Iterator[Difference]:
 
 
 def lost_cost_follows_from_attempts() -> Iterator[Difference]:
-    """What failed and abandoned tries cost is the platform's."""
+    """What failed and abandoned tries cost, how many they were, and of it at most all is the customer's."""
     lost = Attempt.objects.filter(state__in=[Attempt.State.FAILED, Attempt.State.ABANDONED])
-    return _sums_of_few("lost_cost_nanousd", lost.values_list("call__job").annotate(Sum("cost_nanousd")))
+    yield from _sums_of_few("lost_cost_nanousd", lost.values_list("call__job").annotate(Sum("cost_nanousd")))
+    costing = lost.exclude(cost_nanousd=0).values_list("call__job")
+    yield from _sums_of_few("lost_tries", costing.annotate(tries=Count("pk")))
+    yield from each(
+        Job.objects.exclude(billed_lost_nanousd=0).exclude(
+            billed_lost_nanousd__gt=0, billed_lost_nanousd__lte=F("lost_cost_nanousd")
+        ),
+        check="job.billed_lost_nanousd",
+        kind="job",
+        expected="at most lost_cost_nanousd",
+        found="billed_lost_nanousd",
+    )
 
 
 def pending_metadata_is_of_open_calls() -> Iterator[Difference]:
@@ -85,22 +104,20 @@ def held_is_the_open_hold() -> Iterator[Difference]:
 
 
 def charged_is_the_charge() -> Iterator[Difference]:
-    """A job's charged_micros is its team's charge for it, and every charge is of a job."""
+    """A job's charged_micros is what its team was charged for it, by one entry a wallet, and every charge is of a
+    job."""
     charges = Entry.objects.filter(kind=Entry.Kind.CHARGE)
-    charge_of_job = charges.filter(
-        job=_spelled(OuterRef("pk")),
-        amount_micros=OuterRef("charged_micros"),
-        debit_account__team=OuterRef("team"),
-    )
+    charges_of_job = charges.filter(job=_spelled(OuterRef("pk")), debit_account__team=OuterRef("team"))
+    charged = charges_of_job.order_by().values("job").annotate(total=Sum("amount_micros")).values("total")
     yield from each(
-        Job.objects.filter(~Q(charged_micros=0)).exclude(Exists(charge_of_job)),
+        Job.objects.filter(~Q(charged_micros=0)).exclude(charged_micros=Coalesce(Subquery(charged), 0)),
         check="job.charged_micros",
         kind="job",
         expected="its charge",
         found="charged_micros",
     )
     job_of_charge = _spelled_as(OuterRef("job")).filter(
-        charged_micros=OuterRef("amount_micros"), team=OuterRef("debit_account__team")
+        charged_micros__gte=OuterRef("amount_micros"), team=OuterRef("debit_account__team")
     )
     yield from each(
         charges.exclude(Exists(job_of_charge)),
@@ -125,6 +142,29 @@ def jobs_are_settled_when_they_end() -> Iterator[Difference]:
         kind="job",
         expected="settled when closed and done, else undecided",
         found="charge_state",
+    )
+
+
+def ceilings_hold() -> Iterator[Difference]:
+    """A job holds and costs no more than its ceiling."""
+    return each(
+        Job.objects.filter(Q(held_micros__gt=F("max_micros")) | Q(charged_micros__gt=F("max_micros"))),
+        check="job.max_micros",
+        kind="job",
+        expected="at least what it holds and was charged",
+        found="max_micros",
+    )
+
+
+def paused_jobs_say_why() -> Iterator[Difference]:
+    """A paused job has a reason, and no other has one."""
+    is_paused, has_reason = Q(status=Job.Status.PAUSED), ~Q(paused_reason="")
+    return each(
+        Job.objects.filter((is_paused & ~has_reason) | (~is_paused & has_reason)),
+        check="job.paused_reason",
+        kind="job",
+        expected="a reason while it is paused",
+        found="paused_reason",
     )
 
 
@@ -168,6 +208,29 @@ def calls_and_attempts_agree() -> Iterator[Difference]:
     )
 
 
+def calls_keep_their_price() -> Iterator[Difference]:
+    """A call with a dated price has its input and output prices frozen beside it; without one it names no price."""
+    frozen = Price.objects.filter(
+        pk=OuterRef("price_id"),
+        input_nanousd_per_mtok=OuterRef("input_nanousd_per_mtok"),
+        output_nanousd_per_mtok=OuterRef("output_nanousd_per_mtok"),
+    )
+    yield from each(
+        Call.objects.filter(price_id__isnull=False).exclude(Exists(frozen)),
+        check="call.price_id",
+        kind="call",
+        expected="a price with the call's frozen figures",
+        found="price_id",
+    )
+    yield from each(
+        Call.objects.filter(price_source=PriceSource.PRICE, price_id__isnull=True),
+        check="call.price_source",
+        kind="call",
+        expected="the price that it rests on",
+        found="price_source",
+    )
+
+
 CHECKS = (
     totals_follow_from_calls,
     lost_cost_follows_from_attempts,
@@ -175,7 +238,10 @@ CHECKS = (
     held_is_the_open_hold,
     charged_is_the_charge,
     jobs_are_settled_when_they_end,
+    ceilings_hold,
+    paused_jobs_say_why,
     calls_and_attempts_agree,
+    calls_keep_their_price,
 )
 
 

@@ -73,7 +73,7 @@ def still_running(call: Call) -> CallStillRunning:
 _KINDS: dict[int, type[DomainError]] = {400: InvalidRequest, 429: RateLimited, 500: Failed, 503: Unavailable}
 
 
-def failure(call: Call) -> DomainError:
+def failure(call: Call, *, headers: Mapping[str, str] | None = None) -> DomainError:
     """A failed call as the error its caller gets: 400, 429, 500 or 503, never 502 or 504."""
     error = _KINDS.get(call.error_status or 500, Failed)(
         call.error_message or "LLM call failed",
@@ -82,4 +82,5 @@ def failure(call: Call) -> DomainError:
         call_id=str(call.pk),
     )
     error.code = call.error_code or error.code
+    error.headers |= headers or {}
     return error

@@ -11,7 +11,7 @@ from apps.core import bodies, crypto, idempotency
 from apps.core.errors import DomainError
 from apps.core.money import exact_credits
 from apps.credits import billing
-from apps.jobs import replies, retries, services, waiting
+from apps.jobs import escrow, replies, retries, services, waiting
 from apps.jobs.models import Call
 from apps.jobs.streaming.body import opened
 from apps.jobs.streaming.body import response as streamed
@@ -67,6 +67,7 @@ class CallView(KeyView):
         job_type: str,
         user: str = "",
         kind: Call.Kind = Call.Kind.CHAT,
+        validates: bool = False,
     ) -> HttpResponseBase:
         """The call's answer by `present`, once there is one, or its stream. Its failure is answered here too.
 
@@ -90,12 +91,19 @@ class CallView(KeyView):
             call_metadata=place.metadata if place.job_id else None,
             kind=kind,
             is_streamed=streams,
+            validates=validates,
         )
 
         def submit(reply_to: str) -> services.Submitted:
             submitted = None
             if idempotent is None and _is_retry(request):
-                submitted = retries.attach(self.principal.team, wanted.fingerprint, wait_s=wait_s, reply_to=reply_to)
+                submitted = retries.attach(
+                    self.principal.team,
+                    wanted.fingerprint,
+                    job_id=place.job_id,
+                    wait_s=wait_s,
+                    reply_to=reply_to,
+                )
             return submitted or self._submit(wanted, place, user, wait_s, idempotent, reply_to=reply_to)
 
         if streams and isinstance(parameters, Parameters):
@@ -111,7 +119,7 @@ class CallView(KeyView):
                 # Of a call that failed before its first piece; what refuses one has no call yet.
                 has_failed = "call_id" in error.details
                 return errors.refusal(error, is_final=has_failed and idempotent is not None)
-            answer = streamed(body_sent)
+            answer = streamed(request, body_sent)
             errors.name_call(answer, body_sent.call.job_id, body_sent.call.pk)
             return answer
         with replies.mailbox().place():
@@ -119,7 +127,7 @@ class CallView(KeyView):
             call = waiting.wait(self.principal.team, submitted, wait_s, with_job=True)
         if call.state != Call.State.SUCCEEDED:
             # Under its key a failed call stays failed.
-            return errors.refusal(waiting.failure(call), is_final=idempotent is not None)
+            return errors.refusal(waiting.failure(call, headers=submitted.headers), is_final=idempotent is not None)
         return self._with_headers(json_response(self.present(call)), call, submitted)
 
     def present(self, call: Call) -> dict[str, Any]:
@@ -151,6 +159,11 @@ class CallView(KeyView):
         balance = billing.balance(self.principal.team)
         response["x-saasllm-credits-charged"] = exact_credits(call.job.charged_micros)
         response["x-saasllm-credits-remaining"] = exact_credits(balance.spendable_micros)
+        for name, value in submitted.headers.items():
+            response[name] = value
+        remaining = escrow.remaining_micros(call.job)
+        if remaining is not None:
+            response["x-saasllm-escrow-remaining"] = exact_credits(remaining)
         if submitted.is_replay:
             response["Idempotency-Replayed"] = "true"
         return response

@@ -21,7 +21,14 @@ class ChatCompletions(CallView):
         parameters = bodies.parse(ChatParameters, request)
         parameters.require_supported()
         user = parameters.user or parameters.safety_identifier or ""
-        return self.answer(request, parameters, parameters.body(), job_type="chat.completions", user=user)
+        return self.answer(
+            request,
+            parameters,
+            parameters.body(),
+            job_type="chat.completions",
+            user=user,
+            validates=bool(parameters.validates),
+        )
 
     def present(self, call: Call) -> dict[str, Any]:
         stored = stored_answer(call)

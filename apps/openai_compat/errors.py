@@ -18,6 +18,9 @@ from apps.core import errors
 from apps.core.bodies import InvalidBody
 from apps.core.errors import DomainError, InvalidField
 from apps.credits.errors import InsufficientCredits
+from apps.jobs.errors import JobCapReached
+from apps.limits import gate
+from apps.limits.errors import RateLimitExceeded, SpendLimitReached
 
 log = logging.getLogger("saasllm.openai")
 
@@ -68,6 +71,8 @@ KINDS: dict[type[DomainError], Kind] = {
     errors.NotAuthenticated: Kind(401, code="invalid_api_key"),
     # Not 429, which clients repeat.
     InsufficientCredits: Kind(402, "insufficient_quota", "insufficient_quota"),
+    SpendLimitReached: Kind(402, "insufficient_quota"),
+    JobCapReached: Kind(402, "insufficient_quota"),
     errors.NotAllowed: Kind(403, "permission_error"),
     ModelNotAllowed: Kind(404, code="model_not_found"),
     ModelGroupUnavailable: Kind(404, code="model_not_found"),
@@ -93,8 +98,12 @@ def refusal(error: DomainError, *, is_final: bool = False) -> HttpResponse:
     """A refusal, or a call's failure, as it goes over the wire. `is_final`: a repeat would only have it again."""
     kind = _kind(error)
     message, param, code = _described(error)
-    is_final = is_final or kind.status not in _WORTH_A_RETRY or error.code in _FINAL_CODES
-    response = _response(kind, message, param=param, code=kind.code or code, is_final=is_final)
+    # One that a limit can never admit is told to wait for nothing.
+    is_never = isinstance(error, RateLimitExceeded) and error.retry_after_s is None
+    is_final = is_final or is_never or kind.status not in _WORTH_A_RETRY or error.code in _FINAL_CODES
+    response = _response(kind, message, param=param, code=kind.code or code, is_final=is_final, more=_told(error))
+    for name, value in error.headers.items():
+        response[name] = value
     if error.retry_after_s:
         response["Retry-After"] = str(error.retry_after_s)
     if kind.status == 401:
@@ -107,11 +116,17 @@ def described(error: DomainError) -> dict[str, Any]:
     """The same as the body alone, for an error in a stream."""
     kind = _kind(error)
     message, param, code = _described(error)
-    return {"error": {"message": message, "type": kind.type, "param": param, "code": kind.code or code}}
+    error_body = {"message": message, "type": kind.type, "param": param, "code": kind.code or code}
+    return {"error": error_body | _told(error)}
 
 
 def _kind(error: DomainError) -> Kind:
     return next((KINDS[base] for base in type(error).__mro__ if base in KINDS), Kind(500, "server_error"))
+
+
+def _told(error: DomainError) -> dict[str, Any]:
+    """What a refusal says of the limit that refused, beside OpenAI's fields."""
+    return {name: error.details[name] for name in (*gate.TOLD, "decision_id") if name in error.details}
 
 
 def too_large() -> HttpResponse:
@@ -199,9 +214,15 @@ def _param(location: Sequence[str | int]) -> str | None:
 
 
 def _response(
-    kind: Kind, message: str, *, param: str | None = None, code: str | None, is_final: bool = False
+    kind: Kind,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None,
+    is_final: bool = False,
+    more: dict[str, Any] | None = None,
 ) -> HttpResponse:
-    error = {"message": message, "type": kind.type, "param": param, "code": code}
+    error = {"message": message, "type": kind.type, "param": param, "code": code, **(more or {})}
     response = HttpResponse(orjson.dumps({"error": error}), status=kind.status, content_type="application/json")
     if is_final:
         response["x-should-retry"] = "false"

@@ -98,6 +98,8 @@ class ChatParameters(Parameters):
     functions: list[Any] | None = None
     function_call: Any = None
     web_search_options: JSONObject | None = None
+    # Ours, not OpenAI's: the platform checks the answer against its format, and asks again.
+    validates: Annotated[bool | None, Field(alias="validate")] = None
 
     def body(self) -> dict[str, Any]:
         """The request to make, without the model."""

@@ -6,7 +6,7 @@ from typing import Any
 from apps.core.errors import Unavailable
 from apps.core.money import exact_credits
 from apps.credits import billing
-from apps.jobs import waiting
+from apps.jobs import escrow, waiting
 from apps.jobs.models import Call
 from apps.jobs.streaming.chunks import ChunkWriter, event, usage
 from apps.jobs.streaming.reading import End
@@ -49,12 +49,13 @@ class ChatWriter(ChunkWriter):
 
     def _account(self, call: Call) -> dict[str, Any]:
         balance = billing.balance(call.job.team)
+        remaining = escrow.remaining_micros(call.job)
         return {
             "job_id": str(call.job_id),
             "call_id": str(call.pk),
             "credits_charged": exact_credits(call.job.charged_micros),
             "credits_remaining": exact_credits(balance.spendable_micros),
-        }
+        } | ({} if remaining is None else {"escrow_remaining": exact_credits(remaining)})
 
 
 class CompletionWriter(ChatWriter):

@@ -16,6 +16,7 @@ from django.views.decorators.csrf import csrf_exempt
 from psycopg_pool import PoolTimeout
 
 from apps.core.errors import DomainError
+from apps.jobs import refusals
 from apps.openai_compat import errors
 from apps.teams import services as teams
 from apps.virtual_keys import bearer
@@ -38,8 +39,7 @@ class KeyView(View):
             self.principal = bearer.principal(request.META)
             if request.method == "POST":
                 # Before the body is looked at, as on /api.
-                teams.require_active(self.principal.team.status, self.principal.organization.status)
-                self.principal.require_scope("chat")
+                self._require_may_call()
             else:
                 self.principal.require_scope("chat", "jobs", "read")
             return super().dispatch(request, *args, **kwargs)
@@ -49,6 +49,14 @@ class KeyView(View):
             return errors.too_large()
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             return errors.database_away(error)
+
+    def _require_may_call(self) -> None:
+        try:
+            teams.require_active(self.principal.team.status, self.principal.organization.status)
+            self.principal.require_scope("chat")
+        except DomainError as error:
+            refusals.record_early(self.principal, error)
+            raise
 
     def http_method_not_allowed(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         return errors.method_not_allowed(

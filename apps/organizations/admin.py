@@ -40,12 +40,21 @@ class OrganizationAdmin(AuditedAdmin):
     """An organization is suspended and resumed, never deleted: its ledger stays."""
 
     audit_kind = "organization"
-    audit_fields = ("name", "metadata")
+    audit_fields = ("name", "metadata", "time_zone")
     list_display = ("organization_id", text_column("name"), "status", text_column("status_reason"), "created_at")
     list_filter = ("status", ("created_at", admin.DateFieldListFilter))
     search_fields = ("organization_id", "name")
     actions = ("suspend", "resume")
-    fields = ("organization_id", "name", "status", "status_reason", "metadata", "created_at", "updated_at")
+    fields = (
+        "organization_id",
+        "name",
+        "status",
+        "status_reason",
+        "time_zone",
+        "metadata",
+        "created_at",
+        "updated_at",
+    )
     readonly_fields = ("organization_id", "status", "status_reason", "created_at", "updated_at")
 
     def audit_id(self, obj: Organization) -> str:

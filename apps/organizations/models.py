@@ -1,10 +1,21 @@
 """Organizations (an operator's customers), users and memberships."""
 
 from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
+
+
+def validate_time_zone(name: str) -> None:
+    """Raises: ValidationError unless it is a name of the IANA time zone database."""
+    try:
+        # Of a relative path alone: anything else is refused by ZoneInfo, as is what is no zone.
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValidationError("Must be an IANA time zone, such as Europe/Berlin.") from error
 
 
 class Organization(models.Model):
@@ -19,6 +30,13 @@ class Organization(models.Model):
     status = models.CharField(max_length=16, choices=Status, default=Status.ACTIVE, db_default=Status.ACTIVE)
     status_reason = models.CharField(max_length=500, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
+    time_zone = models.CharField(
+        max_length=64,
+        default="UTC",
+        db_default="UTC",
+        validators=[validate_time_zone],
+        help_text="IANA name: when its days, weeks and months begin",
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from apps.core import audit, tenancy
@@ -9,7 +10,7 @@ from apps.core.actors import Actor
 from apps.core.errors import InvalidField
 from apps.core.ids import RESERVED_IDS, is_public_id
 from apps.organizations.errors import OrganizationExists, OrganizationNotFound
-from apps.organizations.models import Organization
+from apps.organizations.models import Organization, validate_time_zone
 
 ID_MAX_LENGTH = 255
 
@@ -27,13 +28,29 @@ def require_public_id(field: str, value: str) -> None:
         )
 
 
-def create(*, organization_id: str, name: str, actor: Actor, metadata: dict[str, Any] | None = None) -> Organization:
+def require_time_zone(name: str) -> None:
+    """Raises: InvalidField unless it is an IANA name."""
+    try:
+        validate_time_zone(name)
+    except ValidationError as error:
+        raise InvalidField("time_zone", error.messages[0], value=name[:100]) from None
+
+
+def create(
+    *,
+    organization_id: str,
+    name: str,
+    actor: Actor,
+    metadata: dict[str, Any] | None = None,
+    time_zone: str = "UTC",
+) -> Organization:
     """Make an organization. Raises: OrganizationExists, InvalidField."""
     require_public_id("organization_id", organization_id)
+    require_time_zone(time_zone)
     try:
         with transaction.atomic():
             organization = Organization.objects.create(
-                organization_id=organization_id, name=name, metadata=metadata or {}
+                organization_id=organization_id, name=name, metadata=metadata or {}, time_zone=time_zone
             )
             audit.record(
                 "organization.create",
@@ -70,4 +87,23 @@ def set_status(organization: Organization, *, status: str, actor: Actor, reason:
         tenancy.change_status(
             locked, kind="organization", id=locked.organization_id, status=status, actor=actor, reason=reason
         )
+    return locked
+
+
+def set_time_zone(organization: Organization, name: str, *, actor: Actor) -> Organization:
+    """Say when its days, weeks and months begin. Raises: InvalidField."""
+    require_time_zone(name)
+    with transaction.atomic():
+        locked = tenancy.locked(organization)
+        if locked.time_zone != name:
+            audit.record(
+                "organization.time_zone",
+                actor=actor,
+                kind="organization",
+                id=locked.organization_id,
+                before={"time_zone": locked.time_zone},
+                after={"time_zone": name},
+            )
+            locked.time_zone = name
+            locked.save(update_fields=["time_zone", "updated_at"])
     return locked

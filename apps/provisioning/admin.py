@@ -16,7 +16,7 @@ from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 
-from apps.catalog.models import ModelAlias
+from apps.catalog.models import AccessGroup, AccessGroupMember, ModelAlias, ModelGroup
 from apps.core import idempotency
 from apps.core.admin_base import PageLink, actor_of, link_to_list
 from apps.core.admin_columns import credits_column, exact_percent, lines, text_column, with_unit
@@ -91,14 +91,36 @@ class NewTeam(PriceFields):
     models = forms.ModelMultipleChoiceField(
         queryset=ModelAlias.objects.all(), required=False, help_text="aliases it may use besides those open to all"
     )
+    access_groups = forms.ModelMultipleChoiceField(
+        queryset=AccessGroup.objects.all(), required=False, help_text="bundles of aliases it may use"
+    )
+    model_groups = forms.ModelMultipleChoiceField(
+        queryset=ModelGroup.objects.all(), required=False, help_text="model groups it may ask for"
+    )
     default_model = forms.ModelChoiceField(
         queryset=ModelAlias.objects.all(),
         required=False,
         help_text="for calls that name none; empty: the platform's",
     )
+    default_group = forms.ModelChoiceField(
+        queryset=ModelGroup.objects.all(),
+        required=False,
+        help_text="the same, of the model groups; instead of an alias",
+    )
     metadata = ObjectField(required=False, initial=dict, help_text="a JSON object; empty for none")
     credits = forms.IntegerField(min_value=0, max_value=MAX_CREDITS, initial=0, help_text="whole credits, to start")
-    field_order = ("organization", "team_id", "alias", "models", "default_model", "credits", "budget_mode")
+    field_order = (
+        "organization",
+        "team_id",
+        "alias",
+        "models",
+        "access_groups",
+        "model_groups",
+        "default_model",
+        "default_group",
+        "credits",
+        "budget_mode",
+    )
 
     def __init__(self, *args: Any, may_grant: bool, may_price: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -110,18 +132,37 @@ class NewTeam(PriceFields):
 
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or self.cleaned_data
-        default, models = given.get("default_model"), given.get("models")
-        if default is not None and not default.is_open and default not in (models or ()):
+        models, bundles = given.get("models") or [], given.get("access_groups") or []
+        self._require_clear_names([alias.name for alias in models])
+        default, default_group = given.get("default_model"), given.get("default_group")
+        bundled = AccessGroupMember.objects.filter(alias=default, access_group__in=bundles)
+        if default is not None and not (default.is_open or default in models or bundled.exists()):
             self.add_error("default_model", "Must be one of the team's models or open to every team.")
+        if default_group is not None:
+            if default is not None:
+                self.add_error("default_group", "Choose an alias or a model group, not both.")
+            elif default_group not in (given.get("model_groups") or []):
+                self.add_error("default_group", "Must be one of the team's model groups.")
+            elif ModelAlias.objects.filter(name=default_group.name).exists():
+                self.add_error("default_group", "An alias has the same name, and a call would reach that.")
         return given
+
+    def _require_clear_names(self, aliases: list[str]) -> None:
+        """The service is given names, and takes one that is also a group's for the group."""
+        for model in (AccessGroup, ModelGroup):
+            shared = model._default_manager.filter(name__in=aliases).values_list("name", flat=True).first()
+            if shared is not None:
+                self.add_error("models", f"'{shared}' is also the name of a group. Give the alias on its own page.")
 
     def as_plan(self) -> services.TeamPlan:
         given = self.cleaned_data
+        default = given["default_model"] or given["default_group"]
         return services.TeamPlan(
             team_id=given["team_id"],
             alias=given["alias"],
-            access_groups=[alias.name for alias in given["models"]],
-            default_model=given["default_model"].name if given["default_model"] else None,
+            access_groups=[each.name for each in (*given["access_groups"], *given["models"])],
+            model_groups=[group.name for group in given["model_groups"]],
+            default_model=default.name if default else None,
             credits=given.get("credits", 0),
             metadata=given["metadata"],
             **self.changed(),

@@ -1,6 +1,8 @@
 """Writes that span teams, models, keys and credits: one function each, used by API, admin and commands alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -107,6 +109,7 @@ def create_organization(
     name: str,
     actor: Actor,
     metadata: dict[str, Any] | None = None,
+    time_zone: str = "UTC",
     default_team: TeamPlan | None = None,
 ) -> ProvisionedOrganization:
     """Make an organization and, if given, its default team. It is made even when the team cannot be.
@@ -115,7 +118,7 @@ def create_organization(
     """
     with transaction.atomic():
         organization = organizations.create(
-            organization_id=organization_id, name=name, metadata=metadata, actor=actor
+            organization_id=organization_id, name=name, metadata=metadata, time_zone=time_zone, actor=actor
         )
         if default_team is None:
             return ProvisionedOrganization(organization, None, None)
@@ -186,14 +189,18 @@ def add_credits(
     source: str = "",
     external_id: str | None = None,
     price_nanousd_per_credit: int | None = None,
+    expires_at: datetime | None = None,
+    priority: int | None = None,
+    job_types: Sequence[str] = (),
 ) -> Entry:
-    """Grant a team whole credits, once per `key` and `external_id`: a repeat returns the first entry.
+    """Grant a team whole credits, for `job_types` alone if any are named. Once per `key` and `external_id`: a repeat
+    returns the first entry.
 
-    Raises: InvalidRequest beyond what a team may have been allocated in all, IdempotencyConflict.
+    Raises: InvalidRequest beyond what a wallet may have been allocated in all, IdempotencyConflict.
     """
     with transaction.atomic():
-        ledger.lock_wallet(team)
-        before = billing.balance(team)
+        wallet_id = ledger.lock_wallet(team, job_types)
+        before = billing.balance_by_id(wallet_id)
         entry = ledger.grant(
             team,
             amount_micros=credits_to_micros(credits),
@@ -204,11 +211,14 @@ def add_credits(
             source=source,
             external_id=external_id,
             price_nanousd_per_credit=price_nanousd_per_credit,
+            expires_at=expires_at,
+            priority=priority,
+            job_types=job_types,
         )
-        after = billing.balance(team)
+        after = billing.balance_by_id(wallet_id)
         if after.allocated_micros > credits_to_micros(MAX_CREDITS):
             raise InvalidRequest(f"A team can be allocated at most {MAX_CREDITS} credits in all")
-        _audit_allocation(team, before, after, actor=actor, reason=reason)
+        _audit_allocation(team, before, after, actor=actor, reason=reason, job_types=job_types)
     return entry
 
 
@@ -222,8 +232,10 @@ def replenish(
     reason: str = "",
     payment_usd: Decimal | None = None,
     payment_id: str | None = None,
+    **terms: Any,
 ) -> Entry:
-    """Grant a team whole credits that were paid for. A payment (`payment_id`) arrives once.
+    """Grant a team whole credits that were paid for, with more terms of `add_credits`. A payment (`payment_id`)
+    arrives once.
 
     Raises: InvalidRequest for an unknown kind of payment, IdempotencyConflict for a payment that came before.
     """
@@ -244,6 +256,7 @@ def replenish(
             price_nanousd_per_credit=(
                 decimal_to_int(payment_usd / credits, scale=NANOUSD) if payment_usd is not None else None
             ),
+            **terms,
         )
         if payment_type == "subscription":
             allowances.note_payment(team)
@@ -253,7 +266,9 @@ def replenish(
 PAYMENT_KINDS = {"subscription": Grant.Kind.SUBSCRIPTION, "one_time": Grant.Kind.PAID}
 
 
-def _audit_allocation(team: Team, before: Balance, after: Balance, *, actor: Actor, reason: str) -> None:
+def _audit_allocation(
+    team: Team, before: Balance, after: Balance, *, actor: Actor, reason: str, job_types: Sequence[str] = ()
+) -> None:
     if before.allocated_micros == after.allocated_micros:
         return
     audit.record(
@@ -262,7 +277,10 @@ def _audit_allocation(team: Team, before: Balance, after: Balance, *, actor: Act
         kind="team",
         id=team.team_id,
         before={"credits_allocated": exact_credits(before.allocated_micros)},
-        after={"credits_allocated": exact_credits(after.allocated_micros)},
+        after={
+            "credits_allocated": exact_credits(after.allocated_micros),
+            **({"job_types": sorted(set(job_types))} if job_types else {}),
+        },
         reason=reason,
     )
 

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from apps.catalog.models import ModelAlias
+from apps.catalog.models import ModelAlias, ModelGroup
 from apps.core import clock, idempotency
 from apps.core.admin_base import PageLink, ReadOnlyAdmin, actor_of, is_confirmed, link_to_list
 from apps.core.admin_columns import text_column
@@ -46,7 +46,13 @@ class NewKey(OnceForm):
         queryset=ModelAlias.objects.all(),
         required=False,
         label="Models",
-        help_text="aliases the key may use; none chosen: whatever its team may use",
+        help_text="aliases the key may use; none chosen, and no group: whatever its team may use",
+    )
+    groups_allowed = forms.ModelMultipleChoiceField(
+        queryset=ModelGroup.objects.all(),
+        required=False,
+        label="Model groups",
+        help_text="model groups the key may ask for",
     )
     addresses_allowed = WordsField(
         required=False,
@@ -188,7 +194,7 @@ class VirtualKeyAdmin(ReadOnlyAdmin):
                     actor=actor_of(request),
                     name=given["name"],
                     scopes=given["scopes"],
-                    models_allowed=[alias.name for alias in given["models_allowed"]],
+                    models_allowed=[each.name for each in (*given["models_allowed"], *given["groups_allowed"])],
                     addresses_allowed=given["addresses_allowed"],
                     expires_at=given["expires_at"],
                 )

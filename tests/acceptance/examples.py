@@ -49,6 +49,15 @@ EXPECTED_OF_DEMO = {
         r"^Credits remaining: \d",
     ],
     "example11_rag.py": [r"^Found: \S", r"^Answer: \S", r"^Credits remaining: \d"],
+    "example13_budget.py": [
+        r"^Paused: .*max_credits",
+        r"^Raised to 1 credits$",
+        r"^Answer: \S",
+        r"^Left of the budget: 0$",
+        r"^Calls: 3$",
+        r"^Used: 1 of 1 credits$",
+        r"^Credits remaining: \d",
+    ],
     "example12_openai_sdk.py": [
         r"^Model: \S",
         r"^Answer: Python is",

@@ -7,13 +7,17 @@ from decimal import Decimal
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
-from apps.catalog import credentials
+from apps.catalog import credentials, prices
+from apps.catalog.rates import Rates
 from apps.core import audit, idempotency
 from apps.core.models import Process
 from apps.credits import allowances, billing, ledger, sealing, vouchers
+from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Account, BillingSettings, Entry, Grant
 from apps.credits.models_books import Period, PeriodBalance
 from apps.jobs import execution, services
+from apps.limits import decisions
+from apps.limits import services as limits
 from apps.organizations.models import Membership, User
 from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
@@ -33,6 +37,7 @@ def fill(count: int) -> list[make.Customer]:
 def _customer(number: int) -> make.Customer:
     org = make.organization(f"filled-org-{number}")
     model = make.alias(f"model-{number}", input_usd_per_mtok=1, output_usd_per_mtok=2)
+    prices.add(f"provider/raw-{number}", Rates(10**9, 2 * 10**9), actor=make.TESTER, source="a list")
     make.access_group(f"bundle-{number}", model.name)
     make.model_group(f"agent-{number}", model.name, f"provider/raw-{number}")
     customer = make.customer(
@@ -55,6 +60,14 @@ def _customer(number: int) -> make.Customer:
     Process.objects.create(name=f"web-{number}", kind="web")
     credentials.create(
         organization=org, provider="openai", name=f"key {number}", api_key=PROVIDER_KEY, actor=make.TESTER
+    )
+    for scope, id in (("team", team.team_id), ("organization", org.organization_id)):
+        limits.put(scope=scope, id=id, metric="spend_per_day", amount=10_000_000, actor=make.TESTER)
+    decisions.record(
+        customer.principal,
+        InsufficientCredits("no"),
+        decisions.Refused(model=model.name),
+        limits=[{"limit": "credits"}],
     )
     audit.emit("call.refused", subject=f"job:{number}", team_id=team.team_id, code="insufficient_credits")
     idempotency.claim(idempotency.Request(f"team:{team.team_id}", f"key-{number}", "f" * 64))

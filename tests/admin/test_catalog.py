@@ -185,3 +185,19 @@ def test_group_s_model_of_a_new_alias_s_name_is_that_alias(site):
     make.model_group("agent", "gpt")
     site.post(f"{LIST}add/", form())
     assert str(ModelGroupMember.objects.get().alias) == "gpt"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"route": "demo"}, "route"),
+        ({"route": "litellm_sdk"}, "route"),
+        ({"route": "openai", "provider": "acme"}, "provider"),
+    ],
+)
+def test_route_on_which_nothing_can_answer_is_refused(site, settings, monkeypatch, changes, field):
+    settings.EMBEDDED = False
+    monkeypatch.setattr("apps.catalog.routes.find_spec", lambda name: None)
+    page = site.post(f"{LIST}add/", form(**changes))
+    assert page.context["adminform"].form.errors[field]
+    assert not ModelAlias.objects.exists()

@@ -111,9 +111,13 @@ def model_form(group, **changes):
 def test_models_are_put_into_a_group_moved_and_taken_out(site):
     alias, group = make.alias("a"), make.model_group("agent")
     site.post(f"{MODEL_MEMBERS}add/", model_form(group, alias=alias.pk))
-    site.post(f"{MODEL_MEMBERS}add/", model_form(group, provider_model="gpt-9", route="demo", priority=1))
+    site.post(
+        f"{MODEL_MEMBERS}add/",
+        model_form(group, provider_model="gpt-9", route="openai", provider="openai", priority=1),
+    )
     first, second = ModelGroupMember.objects.order_by("priority")
-    assert (str(first.alias), second.provider_model, second.route) == ("a", "gpt-9", "demo")
+    assert (str(first.alias), second.provider_model) == ("a", "gpt-9")
+    assert (second.route, second.provider) == ("openai", "openai")
 
     site.post(f"{MODEL_MEMBERS}{first.pk}/change/", {"route": "demo", "priority": 2})
     first.refresh_from_db()
@@ -128,6 +132,13 @@ def test_models_are_put_into_a_group_moved_and_taken_out(site):
         ["gpt-9", "a"],
         ["a"],
     ]
+
+
+def test_provider_model_of_nobody_is_refused_on_the_route_that_needs_a_key(site):
+    group = make.model_group("agent")
+    page = site.post(f"{MODEL_MEMBERS}add/", model_form(group, provider_model="gpt-9", route="openai"), follow=True)
+    assert "takes the key of its provider" in page.content.decode()
+    assert not ModelGroupMember.objects.exists()
 
 
 def test_member_is_an_alias_or_a_provider_model(site):

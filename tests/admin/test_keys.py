@@ -45,13 +45,14 @@ def test_issued_key_works_and_is_shown_once(site, acme):
 
 
 def test_issued_key_may_what_was_chosen(site, acme):
-    model = make.alias("gpt")
+    model, group = make.alias("gpt"), make.model_group("agent", "gpt")
     ends = timezone.now() + timedelta(days=3)
     form = form_of(
         site,
         acme,
         scopes=["read", "chat"],
         models_allowed=[model.pk],
+        groups_allowed=[group.pk],
         addresses_allowed="10.0.0.0/8\n 2001:db8::/32, 10.0.0.0/8",
         expires_at_0=ends.strftime("%Y-%m-%d"),
         expires_at_1=ends.strftime("%H:%M:%S"),
@@ -61,7 +62,7 @@ def test_issued_key_may_what_was_chosen(site, acme):
 
     key = VirtualKey.objects.get(name="production")
     assert sorted(key.scopes) == ["chat", "read"]
-    assert key.models_allowed == ["gpt"]
+    assert key.models_allowed == ["gpt", "agent"]
     assert key.addresses_allowed == ["10.0.0.0/8", "2001:db8::/32"]
     assert key.expires_at == ends.replace(microsecond=0)
     audited = AuditEntry.objects.get(action="key.issue", object_id=str(key.pk))

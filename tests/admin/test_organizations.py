@@ -30,7 +30,10 @@ def test_change_writes_only_what_changed_and_audits_it(site):
     organization = make.organization("acme-org")
     page = f"{LIST}{organization.pk}/change/"
 
-    site.post(page, {"name": "Acme", "metadata": "{}", "organization_id": "other", "status": "suspended"})
+    site.post(
+        page,
+        {"name": "Acme", "metadata": "{}", "time_zone": "UTC", "organization_id": "other", "status": "suspended"},
+    )
 
     changed = Organization.objects.get(pk=organization.pk)
     assert (changed.organization_id, changed.name, changed.status) == ("acme-org", "Acme", "active")

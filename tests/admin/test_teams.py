@@ -2,6 +2,7 @@
 
 import pytest
 
+from apps.catalog import services as catalog
 from apps.core.models import AuditEntry
 from apps.credits import billing
 from apps.teams.models import Team
@@ -43,6 +44,36 @@ def test_new_team_has_a_wallet_and_a_key_that_works(site):
     assert billing.balance(principal.team).posted_micros == 40_000_000
     actions = set(AuditEntry.objects.filter(actor="operator:owner@example.com").values_list("action", flat=True))
     assert {"team.create", "team.models", "team.default_model", "key.issue"} <= actions
+
+
+def test_new_team_is_given_groups_and_may_default_to_one(site):
+    bundled, access = make.alias("bundled"), make.access_group("basic", "bundled")
+    group = make.model_group("agent", "bundled")
+    given = {"access_groups": [access.pk], "model_groups": [group.pk]}
+
+    site.post(ADD, new_team(**given, default_group=group.pk))
+    site.post(ADD, new_team(**given, team_id="other", default_model=bundled.pk))
+
+    found = catalog.models_of(list(Team.objects.order_by("id"))).values()
+    assert [(each.access_groups, each.model_groups, each.default_model) for each in found] == [
+        (["basic"], ["agent"], "agent"),
+        (["basic"], ["agent"], "bundled"),
+    ]
+
+
+def test_new_team_defaults_to_nothing_that_its_calls_would_not_reach(site):
+    alias, group = make.alias("agent"), make.model_group("agent", "agent")
+    other = make.model_group("other", "agent")
+    for data, field in (
+        ({"models": [alias.pk]}, "models"),
+        ({"default_model": alias.pk}, "default_model"),
+        ({"default_group": other.pk}, "default_group"),
+        ({"model_groups": [group.pk], "default_group": group.pk}, "default_group"),
+        ({"model_groups": [other.pk], "default_group": other.pk, "default_model": alias.pk}, "default_group"),
+    ):
+        page = site.post(ADD, new_team(**data))
+        assert field in page.context["adminform"].form.errors
+    assert not Team.objects.exists()
 
 
 def test_key_of_a_new_team_is_shown_once_and_put_in_no_cookie_or_session(site):

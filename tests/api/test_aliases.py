@@ -332,3 +332,32 @@ def test_short_alias_with_a_wrong_field_makes_nothing(operator, body, locs):
 
 def test_alias_may_be_answered_without_litellm(operator):
     assert create(operator, route="openai").json()["route"] == "openai"
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"route": "demo"}, "route"),
+        ({"route": "litellm_sdk"}, "route"),
+        ({"route": "openai", "provider": "acme"}, "provider"),
+    ],
+)
+def test_route_on_which_nothing_can_answer_is_refused(operator, monkeypatch, more, field):
+    monkeypatch.setattr("apps.catalog.routes.find_spec", lambda name: None)
+    assert located(create(operator, **more)) == [["body", field]]
+    assert not ModelAlias.objects.exists()
+
+    create(operator)
+    assert located(operator.put("/api/models/gpt", more)) == [["body", field]]
+    assert ModelAlias.objects.get().route == "litellm"
+
+
+def test_route_of_what_is_installed_may_be_chosen_and_is_not_judged_again(operator, monkeypatch, settings):
+    settings.EMBEDDED = True
+    monkeypatch.setattr("apps.catalog.routes.find_spec", lambda name: name)
+    create(operator)
+    for route in ("demo", "litellm_sdk"):
+        assert operator.put("/api/models/gpt", {"route": route}).json()["route"] == route
+
+    monkeypatch.setattr("apps.catalog.routes.find_spec", lambda name: None)
+    assert operator.put("/api/models/gpt", {"route": "litellm_sdk", "description": "x"}).status_code == 200

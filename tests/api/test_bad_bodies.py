@@ -2,7 +2,7 @@
 
 import pytest
 
-from apps.catalog.models import AccessGroup, ModelAlias, ModelGroup
+from apps.catalog.models import AccessGroup, ModelAlias, ModelGroup, Price
 from apps.core.models import AuditEntry
 from apps.credits.models import Entry
 from apps.jobs.models import Job
@@ -21,6 +21,7 @@ BY_OPERATOR = [
     "/api/models/create",
     "/api/model-access-groups/create",
     "/api/model-groups/create",
+    "/api/prices",
 ]
 BY_KEY = ["/api/jobs/create", "/api/jobs/create-and-call"]
 
@@ -28,7 +29,7 @@ BY_KEY = ["/api/jobs/create", "/api/jobs/create-and-call"]
 @pytest.fixture
 def nothing_written(db):
     """Compares what there is before and after."""
-    models = (Organization, Team, VirtualKey, Entry, Job, AuditEntry, ModelAlias, AccessGroup, ModelGroup)
+    models = (Organization, Team, VirtualKey, Entry, Job, AuditEntry, ModelAlias, AccessGroup, ModelGroup, Price)
 
     def counts():
         return {model.__name__: model.objects.count() for model in models}

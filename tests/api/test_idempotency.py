@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection
 
-from apps.catalog.models import AccessGroup, AccessGroupMember, ModelAlias, ModelGroup
+from apps.catalog.models import AccessGroup, AccessGroupMember, ModelAlias, ModelGroup, Price
 from apps.core import clock
 from apps.core.models import AuditEntry, IdempotencyKey
 from apps.credits.models import Entry, Hold
@@ -31,6 +31,7 @@ ROWS = (
     AccessGroup,
     AccessGroupMember,
     ModelGroup,
+    Price,
     AuditEntry,
     IdempotencyKey,
 )
@@ -58,6 +59,7 @@ BY_OPERATOR = {
     "access group": ("/api/model-access-groups/create", {"group_name": "basic"}),
     "aliases added": ("/api/model-access-groups/existing/add-models", {"model_aliases": ["chat-default"]}),
     "aliases removed": ("/api/model-access-groups/existing/remove-models", {"model_aliases": ["chat-default"]}),
+    "price": ("/api/prices", {"model": "openai/gpt-9", "input": 1, "output": "2"}),
     "model group": ("/api/model-groups/create", {"group_name": "agent", "models": [{"model_name": "gpt-9"}]}),
 }
 BY_KEY = {

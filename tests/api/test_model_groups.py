@@ -245,3 +245,34 @@ def test_group_that_cannot_answer_has_its_text(agent, operator, team_key):
 
 def test_nobody_is_told_nothing(agent, nobody):
     assert nobody.get(f"{PATH}/agent/resolve", team_id="acme").status_code == 401
+
+
+def test_model_names_its_route_and_provider(operator):
+    asked = [
+        {"model_name": "a", "priority": 0, "route": "openai"},
+        {"model_name": "gpt-9", "priority": 1, "route": "openai", "provider": "openai"},
+        {"model_name": "fireworks/llama", "priority": 2, "route": "openai"},
+        {"model_name": "plain", "priority": 3},
+    ]
+    body = operator.post(f"{PATH}/create", {"group_name": "agent", "models": asked}).json()
+
+    # An alias has its own.
+    assert [(each["route"], each["provider"]) for each in body["models"]] == [
+        ("demo", None),
+        ("openai", "openai"),
+        ("openai", "fireworks"),
+        ("litellm", None),
+    ]
+    kept = operator.put(f"{PATH}/agent/models", [{"model_name": "gpt-9", "priority": 5}]).json()["models"]
+    assert [(each["route"], each["provider"], each["priority"]) for each in kept] == [("openai", "openai", 5)]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"route": "openai"}, {"route": "openai", "provider": "acme"}, {"route": "demo"}, {"route": "x"}],
+)
+def test_model_that_could_never_answer_is_refused_and_nothing_is_changed(operator, wrong):
+    make.model_group("agent", "a")
+    answer = operator.put(f"{PATH}/agent/models", [{"model_name": "gpt-9", **wrong}])
+    assert answer.status_code == 422, answer.content
+    assert models(operator.get(f"{PATH}/agent")) == [("a", 0)]

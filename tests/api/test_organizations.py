@@ -98,6 +98,7 @@ def test_one_organization_by_operator_and_by_its_own_key(acme, operator, team_ke
         "name",
         "status",
         "metadata",
+        "time_zone",
         "created_at",
         "updated_at",
         "default_team",

@@ -537,6 +537,13 @@ def test_running_stream_whose_client_left_is_asked_to_end(team_key, no_worker, a
     steps.at(call, lease_until=-1)
 
 
+def test_what_was_asked_is_let_go_of_while_the_answer_is_sent(team_key, provider):
+    answer = stream(team_key, opened_job(team_key))
+
+    assert answer.wsgi_request.body == b""
+    assert text_of(events_of(answer)) == "Hello, world"
+
+
 # --- Workers that die ---------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from benchmarks import bench, compare, measure, report, sampler, steps, usage
+from benchmarks import bench, compare, held, measure, report, sampler, steps, usage
 from benchmarks.load import percentile
 from tests.harness import processes, services
 
@@ -55,6 +55,15 @@ def test_answers_are_measured_and_a_refused_caller_makes_the_run_fail(capsys: py
     assert streams["first_p50_ms"] > streams["direct_first_p50_ms"] > 0
     assert rows["llm-call", 4]["errors"] > 0
     assert "llm-call: 503" in printed.err
+
+
+@pytest.mark.services
+def test_streams_are_held_all_at_once_and_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert held.main(["--streams", "6", "--prompt-bytes", "1000"]) == 0
+
+    printed = capsys.readouterr().out
+    assert printed.startswith("6 of 6 streams whole; web process ")
+    assert "kB a stream" in printed
 
 
 @pytest.mark.services

@@ -196,7 +196,7 @@ def test_model_group_is_its_first_model_with_the_others_as_fallbacks(grouped: ma
         "openai/gpt-9",
         "litellm",
     )
-    assert (raw.has_prices, raw.provider, raw.fallbacks) == (False, "", ())
+    assert (raw.has_prices, raw.provider, raw.fallbacks) == (False, "openai", ())
     assert (last.asked, last.alias, last.fallbacks) == ("agent", "b", ())
 
 

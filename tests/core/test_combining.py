@@ -75,6 +75,16 @@ def test_group_is_bounded_and_the_rest_comes_next():
     assert doubling.groups == [[1], [2, 3], [4]]
 
 
+def test_group_is_bounded_by_weight_and_one_alone_may_weigh_what_it_will():
+    doubling = Doubling()
+    combiner = Combiner(doubling, most=8, weigh=lambda number: number, heaviest=10)
+
+    futures = while_one_is_done(doubling, combiner, [4, 6, 1, 50, 9])
+
+    assert [future.result() for future in futures] == [2, 8, 12, 2, 100, 18]
+    assert doubling.groups == [[1], [4, 6], [1], [50], [9]]
+
+
 def test_failure_of_one_is_nobody_else_s():
     doubling = Doubling()
 

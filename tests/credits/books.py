@@ -1,6 +1,9 @@
 """What the tests of the ledger ask of it. Amounts are micros of a credit unless named credits."""
 
+from datetime import timedelta
 from typing import Any
+
+from django.db.models import F
 
 from apps.core.verification import Difference
 from apps.credits import ledger
@@ -13,7 +16,7 @@ CREDIT = 1_000_000
 
 
 def wallet(team: Team) -> Account:
-    return Account.objects.get(team=team)
+    return Account.objects.get(team=team, restriction="")
 
 
 def figures(team: Team) -> dict[str, int]:
@@ -61,6 +64,15 @@ def paid_by(entry: Entry) -> list[tuple[str, int]]:
     """Kind of lot and credits it paid of an entry, in the order recorded."""
     uses = GrantUse.objects.filter(entry=entry).order_by("id").select_related("grant")
     return [(use.grant.kind, use.amount_micros // CREDIT) for use in uses]
+
+
+def pass_days(days: float) -> None:
+    """Have that many days (and a minute, for what expires on a day's instant) gone by: all that is compared with the
+    clock moves back by them."""
+    by = timedelta(days=days, minutes=1)
+    Account.objects.filter(next_expiry_at__isnull=False).update(next_expiry_at=F("next_expiry_at") - by)
+    Grant.objects.filter(expires_at__isnull=False).update(expires_at=F("expires_at") - by)
+    Hold.objects.update(opened_at=F("opened_at") - by)
 
 
 def rows() -> tuple[int, int, int, int]:

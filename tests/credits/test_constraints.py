@@ -120,6 +120,11 @@ def redeemed_twice(wallet: Account) -> None:
     Redemption.objects.create(voucher=of, team=wallet.team, entry=entry(wallet))
 
 
+def two_drafts(owned: RateCard) -> None:
+    for number in (1, 2):
+        RateCardVersion.objects.create(card=owned, number=number, mode="flat", state="draft")
+
+
 def system(wallet: Account, **columns: Any) -> None:
     Account.objects.filter(pk=ISSUED_ID).update(**columns)
 
@@ -149,6 +154,8 @@ WRONG: list[tuple[str, Callable[[Account], Any]]] = [
     ("account_never_overdrawn", lambda w: change(w, held_micros=10_000_001)),
     ("account_posted_explained", lambda w: change(w, posted_micros=11_000_000)),
     ("account_posted_explained", lambda w: change(w, used_micros=1)),
+    ("account_restriction", lambda w: change(w, restriction="report", credit_line_micros=1)),
+    ("account_restriction", lambda w: change(w, restriction="report", has_restricted=True)),
     ("entry_amount", lambda w: entry(w, amount_micros=0)),
     ("entry_amount", lambda w: entry(w, amount_micros=-1)),
     ("entry_two_accounts", lambda w: entry(w, debit_account_id=w.pk)),
@@ -186,6 +193,7 @@ WRONG: list[tuple[str, Callable[[Account], Any]]] = [
     ("rate_card_platform_once", lambda w: twice(card, job_type="a")),
     ("rate_card_one_owner", lambda w: card(team=w.team, organization=w.organization)),
     ("rate_card_version_once", lambda w: twice(RateCardVersion.objects.create, card=card(), number=1, mode="flat")),
+    ("rate_card_one_draft", lambda w: two_drafts(card())),
 ]
 
 

@@ -9,6 +9,8 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import F
 
+from apps.catalog import prices
+from apps.catalog.rates import Rates
 from apps.core import append_only, clock, verification
 from apps.core.verification import Difference
 from apps.credits import ledger, periods, sealing
@@ -25,7 +27,8 @@ from tests.credits import books, work
 
 @dataclass(frozen=True)
 class World:
-    """Two customers; one has a charged, a running and a failed job, a refund, a take-back and an adjustment."""
+    """Two customers; one has a charged, a running and a failed job, a refund, a take-back, an adjustment, credits
+    that expired and that will, some for a job type alone, and some of its organization's pool."""
 
     customer: make.Customer
     wallet: Account
@@ -67,6 +70,14 @@ def world(db: None, monkeypatch: pytest.MonkeyPatch) -> World:
     books.reverse(Entry.objects.get(kind="charge"), 1, key="refund")
     books.reverse(Entry.objects.get(idempotency_key=f"grant:{team.team_id}:promo"), 1, key="take-back")
     books.adjust(team, 2, key="adjust")
+    books.give(team, 30, key="short", expires_at=clock.now() + timedelta(days=1))
+    books.pass_days(2)
+    ledger.expire_due()
+    books.give(team, 4, key="long", expires_at=clock.now() + timedelta(days=30))
+    books.give(team, 4, key="reports", job_types=["report", "audit"])
+    ledger.grant_to_pool(team.organization, amount_micros=20, actor=make.TESTER, key="pool")
+    ledger.allocate(team, amount_micros=6, actor=make.TESTER, key="allocate")
+    ledger.reclaim(team, amount_micros=2, actor=make.TESTER, key="reclaim")
     connection.check_constraints()
     close_this_month(monkeypatch)
     found = World(customer, books.wallet(team), books.wallet(other.team), done, running, failed, queued)
@@ -124,6 +135,11 @@ def swapped_numbers(world: World) -> str:
     return plant(Entry.objects.filter(pk=first.pk), debit_seq=second.debit_seq)
 
 
+def call_with_other_figures(world: World) -> str:
+    price = prices.add("provider/other", Rates(1, 2), actor=make.TESTER)
+    return plant(Call.objects.filter(pk=world.queued.pk), price_id=price.pk, price_source="price")
+
+
 def second_charge(world: World) -> str:
     """Only possible where the unique index is gone."""
     with connection.cursor() as cursor:
@@ -159,6 +175,25 @@ def lost_hold(world: World) -> str:
 
 def use_of(world: World, kind: str) -> Any:
     return GrantUse.objects.filter(entry=world.entry(kind)).order_by("id")[:1]
+
+
+def lot_of(key: str) -> Any:
+    return Grant.objects.filter(entry__idempotency_key__endswith=f":{key}")
+
+
+def expiring(world: World, **columns: Any) -> str:
+    """The lot that will expire, with other columns."""
+    return plant(lot_of("long"), **columns)
+
+
+def expired_before_its_time(world: World) -> str:
+    plant(lot_of("short"), expires_at=clock.now() + timedelta(days=1))
+    return str(GrantUse.objects.get(entry__kind="expire").pk)
+
+
+def reclaimed_more(world: World) -> str:
+    plant(Entry.objects.filter(kind="reclaim"), amount_micros=7)
+    return str(world.wallet.pk)
 
 
 def job(world_job: Job, **columns: Any) -> str:
@@ -235,6 +270,52 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
     "balance of a system account": (
         lambda w: plant(Account.objects.filter(pk=REVENUE_ID), allocated_micros=1, used_micros=1),
         C.system_accounts_carry_nothing,
+    ),
+    "amount of an expiry above its uses": (
+        lambda w: plant(entries(w, "expire"), amount_micros=F("amount_micros") + 1),
+        C.uses_fit_their_entries,
+    ),
+    "amount of an allocation above its uses": (
+        lambda w: plant(Entry.objects.filter(kind="allocate"), amount_micros=F("amount_micros") + 1),
+        C.uses_fit_their_entries,
+    ),
+    "amount of an allocation above its lots": (
+        lambda w: plant(Entry.objects.filter(kind="allocate"), amount_micros=F("amount_micros") + 1),
+        C.grants_are_as_large_as_their_entries,
+    ),
+    "expiry of an account forgotten": (lambda w: account(w, next_expiry_at=None), C.expiries_are_noted),
+    "expiry of an account too late": (
+        lambda w: account(w, next_expiry_at=F("next_expiry_at") + timedelta(days=1)),
+        C.expiries_are_noted,
+    ),
+    "expiry that nobody posted": (
+        lambda w: expiring(w, expires_at=clock.now() - timedelta(days=3)),
+        C.expired_lots_keep_what_holds_may_burn,
+    ),
+    "expiry before its time": (expired_before_its_time, C.expired_lots_keep_what_holds_may_burn),
+    "restricted wallet that nobody looks for": (
+        lambda w: account(w, has_restricted=False) and restricted_wallet(w),
+        C.wallets_beside_the_general_one_are_known,
+    ),
+    "job types of a wallet out of order": (
+        lambda w: plant(Account.objects.filter(pk=restricted_wallet(w)), restriction="report,audit"),
+        C.wallets_beside_the_general_one_are_known,
+    ),
+    "allocation of another organization's pool": (
+        lambda w: (
+            plant(Account.objects.filter(kind="pool"), organization=w.other.organization)
+            and str(Entry.objects.get(kind="allocate").pk)
+        ),
+        C.allocations_join_pools_and_their_wallets,
+    ),
+    "reclaimed more than was allocated": (reclaimed_more, C.allocations_join_pools_and_their_wallets),
+    "allocated lot that expires at another time": (
+        lambda w: plant(lot_of("allocate"), expires_at=clock.now()),
+        C.allocations_join_pools_and_their_wallets,
+    ),
+    "allocated lot of another price": (
+        lambda w: plant(lot_of("allocate"), price_nanousd_per_credit=1),
+        C.allocations_join_pools_and_their_wallets,
     ),
     "second charge of a job": (second_charge, C.jobs_are_charged_once),
     "posted": (
@@ -333,6 +414,10 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
     "prompt tokens of a job": (lambda w: job(w.done, prompt_tokens=1), J.totals_follow_from_calls),
     "completion tokens of a job": (lambda w: job(w.done, completion_tokens=1), J.totals_follow_from_calls),
     "cost of a job": (lambda w: job(w.done, provider_cost_nanousd=1), J.totals_follow_from_calls),
+    "calls of a job whose cost is unknown": (
+        lambda w: job(w.done, unpriced_calls=1),
+        J.totals_follow_from_calls,
+    ),
     "latency of a job": (lambda w: job(w.done, latency_total_ms=987_654), J.totals_follow_from_calls),
     "bound of a job in dollars": (lambda w: job(w.running, open_bound_nanousd=1), J.totals_follow_from_calls),
     "bound of a job in tokens": (lambda w: job(w.running, open_bound_tokens=1), J.totals_follow_from_calls),
@@ -345,6 +430,14 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
         J.totals_follow_from_calls,
     ),
     "lost cost of a job": (lambda w: job(w.failed, lost_cost_nanousd=1), J.lost_cost_follows_from_attempts),
+    "tries of a job that were lost": (
+        lambda w: job(w.failed, lost_tries=9),
+        J.lost_cost_follows_from_attempts,
+    ),
+    "lost cost billed above what was lost": (
+        lambda w: job(w.failed, billed_lost_nanousd=10**15),
+        J.lost_cost_follows_from_attempts,
+    ),
     "cost of a failed attempt": (
         lambda w: plant(attempts(w, "failed"), cost_nanousd=0) and str(w.failed.pk),
         J.lost_cost_follows_from_attempts,
@@ -384,6 +477,10 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
         J.jobs_are_settled_when_they_end,
     ),
     "work for nothing": (lambda w: job(w.done, charge_state="free"), J.jobs_are_settled_when_they_end),
+    "held beyond the ceiling": (lambda w: job(w.running, max_micros=1), J.ceilings_hold),
+    "charged beyond the ceiling": (lambda w: job(w.done, max_micros=1), J.ceilings_hold),
+    "pause without a reason": (lambda w: job(w.running, status="paused"), J.paused_jobs_say_why),
+    "reason without a pause": (lambda w: job(w.running, paused_reason="budget"), J.paused_jobs_say_why),
     "served call without its attempt": (
         lambda w: without(Attempt.objects.filter(pk__in=attempts(w, "succeeded").values("pk")), _first_served(w)),
         J.calls_and_attempts_agree,
@@ -404,7 +501,20 @@ DRIFTS: dict[str, tuple[Plant, Check]] = {
         lambda w: plant(attempts(w, "failed"), state="running", ended_at=None),
         J.calls_and_attempts_agree,
     ),
+    "call with a price that there is not": (
+        lambda w: plant(Call.objects.filter(pk=w.queued.pk), price_id=w.queued.pk),
+        J.calls_keep_their_price,
+    ),
+    "call with other figures than its price's": (call_with_other_figures, J.calls_keep_their_price),
+    "call that rests on a price and names none": (
+        lambda w: plant(Call.objects.filter(pk=w.queued.pk), price_source="price"),
+        J.calls_keep_their_price,
+    ),
 }
+
+
+def restricted_wallet(world: World) -> str:
+    return str(Account.objects.get(team=world.wallet.team, restriction="audit,report").pk)
 
 
 def _first_served(_world: World) -> str:

@@ -8,9 +8,10 @@ import os
 from datetime import timedelta
 from typing import Any
 
+import hypothesis
 from django.db import transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -24,12 +25,13 @@ from hypothesis.stateful import (
 )
 
 from apps.core.errors import DomainError, IdempotencyConflict
-from apps.credits import ledger
+from apps.credits import billing, ledger
 from apps.credits.models import Account, Entry, Grant, Hold
 from apps.teams.models import Team
 from tests import make
+from tests.credits import auditor as model
 from tests.credits import books
-from tests.credits.auditor import NEVER, Auditor, Charged, Held, Posted
+from tests.credits.auditor import GRACE_DAYS, NEVER, Auditor, Charged, Held, Posted
 
 EXAMPLES = int(os.environ.get("LEDGER_MODEL_EXAMPLES", "20"))
 STEPS = int(os.environ.get("LEDGER_MODEL_STEPS", "50"))
@@ -42,10 +44,19 @@ keys = st.sampled_from([f"k{number}" for number in range(12)])
 amounts = st.integers(1, 12)
 amounts_or_none = st.integers(0, 14)
 external_ids = st.sampled_from([None, None, None, None, "p1", "p2"])
+kinds = st.sampled_from(Grant.Kind.values)
+lifetimes = st.sampled_from([3, 10, 20, NEVER])
+# The general wallet, those restricted to job types, the pool.
+owners = st.sampled_from(["", "", "", "r", "r,s", "pool"])
+
+
+def type_of(job: str) -> str:
+    """Half of the jobs are of a type that restricted credits are for."""
+    return "r" if ord(job[-1]) % 2 else "x"
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """One wallet and its auditor. Each run is rolled back at its end."""
+    """A team's wallets, its organization's pool, and their auditor. Each run is rolled back at its end."""
 
     team: Team
     other: Team
@@ -54,7 +65,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = timezone.now()
         self.number = 0
         self.run_of_its_own = transaction.atomic()
         self.run_of_its_own.__enter__()
@@ -70,39 +80,41 @@ class LedgerMachine(RuleBasedStateMachine):
         target=originals,
         key=keys,
         amount=amounts,
-        kind=st.sampled_from(Grant.Kind.values),
-        days=st.sampled_from([10, 20, NEVER]),
+        kind=kinds,
+        days=lifetimes,
         external_id=external_ids,
+        to=owners,
     )
-    def grant(self, key: str, amount: int, kind: str, days: int, external_id: str | None) -> Any:
-        return self.grant_of(key, amount, kind, days, external_id)
+    def grant(self, key: str, amount: int, kind: str, days: int, external_id: str | None, to: str) -> Any:
+        return self.grant_of(key, amount, kind, days, external_id, to)
 
-    def grant_of(self, key: str, amount: int, kind: str, days: int, external_id: str | None) -> Any:
-        return self._entry(
-            self._predict(self.auditor.grant, key, amount, kind, days, external_id),
-            self._do(
-                ledger.grant,
-                self.team,
-                amount_micros=amount,
-                actor=make.TESTER,
-                key=key,
-                kind=Grant.Kind(kind),
-                expires_at=None if days == NEVER else self.now + timedelta(days=days),
-                external_id=external_id,
-            ),
-        )
+    def grant_of(self, key: str, amount: int, kind: str, days: int, external_id: str | None, to: str = "") -> Any:
+        terms: dict[str, Any] = {
+            "amount_micros": amount,
+            "actor": make.TESTER,
+            "key": key,
+            "kind": Grant.Kind(kind),
+            "expires_at": None if days == NEVER else timezone.now() + timedelta(days=days),
+            "external_id": external_id,
+        }
+        expected = self._predict(self.auditor.grant, key, amount, kind, days, external_id, to)
+        if to == "pool":
+            return self._entry(expected, self._do(ledger.grant_to_pool, self.team.organization, **terms))
+        job_types = to.split(",") if to else []
+        return self._entry(expected, self._do(ledger.grant, self.team, job_types=job_types, **terms))
 
     @rule(job=jobs, amount=amounts_or_none)
     def hold(self, job: str, amount: int) -> None:
         self._hold(
-            self._predict(self.auditor.hold, job, amount),
-            self._do(ledger.hold, self.team, job=job, amount_micros=amount),
+            self._predict(self.auditor.hold, job, type_of(job), amount),
+            self._do(ledger.hold, self.team, job=job, amount_micros=amount, job_type=type_of(job)),
         )
 
     @rule(job=jobs, to=amounts_or_none)
     def extend(self, job: str, to: int) -> None:
         self._hold(
-            self._predict(self.auditor.extend, job, to), self._do(ledger.extend, self.team, job=job, to_micros=to)
+            self._predict(self.auditor.extend, job, type_of(job), to),
+            self._do(ledger.extend, self.team, job=job, to_micros=to, job_type=type_of(job)),
         )
 
     @rule(job=jobs)
@@ -111,25 +123,66 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(target=originals, job=jobs, amount=amounts_or_none)
     def charge(self, job: str, amount: int) -> Any:
-        expected: Charged = self._predict(self.auditor.charge, job, amount)
-        found: ledger.Charge = self._do(ledger.charge, self.team, job=job, amount_micros=amount)
+        expected: Charged = self._predict(self.auditor.charge, job, type_of(job), amount)
+        found: ledger.Charge = self._do(
+            ledger.charge, self.team, job=job, amount_micros=amount, job_type=type_of(job)
+        )
         assert (found.charged_micros, found.uncollected_micros) == (expected.charged, expected.uncollected)
-        if expected.entry is None:
-            assert found.entry_id is None
-            return multiple()
-        assert found.entry_id == self.ids.setdefault(expected.entry, found.entry_id)
-        return expected.entry
+        posted = Entry.objects.filter(kind="charge", job=job).order_by("debit_account")
+        entries = {entry.debit_account.restriction: entry.pk for entry in posted}
+        assert set(entries) == {entry.account.name for entry in expected.entries}
+        assert found.entry_id == next(iter(entries.values()), None)
+        for entry in expected.entries:
+            assert entries[entry.account.name] == self.ids.setdefault(entry, entries[entry.account.name])
+        return multiple(*expected.entries)
 
-    @rule(target=originals, amount=st.integers(3, 15), kind=st.sampled_from(Grant.Kind.values))
-    def top_up(self, amount: int, kind: str) -> Any:
+    @rule(target=originals, amount=st.integers(3, 15), kind=kinds, days=lifetimes)
+    def top_up(self, amount: int, kind: str, days: int) -> Any:
         self.number += 1
-        return self.grant_of(f"top-up {self.number}", amount, kind, NEVER, None)
+        return self.grant_of(f"top-up {self.number}", amount, kind, days, None)
 
     @rule(target=originals, amount=st.integers(1, 25), more=st.integers(-3, 3))
     def work(self, amount: int, more: int) -> Any:
         self.number += 1
         self.hold(f"job {self.number}", amount)
         return self.charge(f"job {self.number}", max(0, amount + more))
+
+    @rule(days=st.integers(1, 6))
+    def days_pass(self, days: int) -> None:
+        self.auditor.today += days
+        books.pass_days(days)
+
+    @rule()
+    def sweep(self) -> None:
+        for account in self.auditor.accounts:
+            account.settle()
+        ledger.expire_due()
+
+    @rule(target=corrections, key=keys, amount=amounts)
+    def allocate(self, key: str, amount: int) -> Any:
+        return self._entry(
+            self._predict(self.auditor.allocate, key, amount),
+            self._do(ledger.allocate, self.team, amount_micros=amount, actor=make.TESTER, key=key),
+        )
+
+    @rule(target=corrections, key=keys, amount=amounts)
+    def reclaim(self, key: str, amount: int) -> Any:
+        return self._entry(
+            self._predict(self.auditor.reclaim, key, amount),
+            self._do(ledger.reclaim, self.team, amount_micros=amount, actor=make.TESTER, key=key),
+        )
+
+    @rule(target=originals, amount=st.integers(5, 20), part=st.integers(1, 5), kind=kinds, days=lifetimes)
+    def fund_from_the_pool(self, amount: int, part: int, kind: str, days: int) -> Any:
+        self.number += 1
+        granted = self.grant_of(f"pool {self.number}", amount, kind, days, None, "pool")
+        self.allocate(f"pool {self.number}", part)
+        return granted
+
+    @rule(amount=st.sampled_from([0, 2, 4, 15]))
+    def set_credit_line(self, amount: int) -> None:
+        expected = self._predict(self.auditor.set_credit_line, amount)
+        assert self._do(ledger.set_credit_line, self.team, amount_micros=amount) == expected
 
     @rule(target=corrections, key=keys, amount=st.integers(1, 4))
     def adjust(self, key: str, amount: int) -> Any:
@@ -169,35 +222,57 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(job=jobs)
     def charge_for_somebody_else(self, job: str) -> None:
         held = self.auditor.holds.get(job)
-        if held is not None and held.charge is not None:
+        if held is not None and held.charges:
             assert self._do(ledger.charge, self.other, job=job, amount_micros=1) is IdempotencyConflict
 
     @invariant()
     def figures_are_as_predicted(self) -> None:
         if not hasattr(self, "auditor"):
             return
-        account = Account.objects.get(team=self.team)
-        names = ("posted", "held", "debt", "allocated", "used")
-        expected = {name: getattr(self.auditor, name) for name in names} | {"seq": self.auditor.seq}
-        assert {name: getattr(account, f"{name}_micros") for name in names} | {"seq": account.seq} == expected
-        assert account.posted_micros - account.held_micros + account.credit_line_micros + account.debt_micros >= 0
+        for expected in self.auditor.accounts:
+            account = self._account(expected)
+            names = ("posted", "held", "debt", "allocated", "used", "credit_line")
+            figures = {name: getattr(expected, name) for name in names} | {"seq": expected.seq}
+            assert {name: getattr(account, f"{name}_micros") for name in names} | {"seq": account.seq} == figures
+            assert account.posted_micros - account.held_micros + account.credit_line_micros + account.debt_micros >= 0
 
     @invariant()
     def lots_and_holds_are_as_predicted(self) -> None:
         if not hasattr(self, "auditor"):
             return
-        lots = Grant.objects.filter(account__team=self.team).values_list("kind", "remaining_micros")
-        in_order = sorted(self.auditor.lots, key=lambda lot: lot.rank)
-        assert list(lots) == [(lot.kind, lot.remaining) for lot in in_order]
-        holds = Hold.objects.filter(account__team=self.team, state="open").values_list("job", "amount_micros")
-        assert dict(holds) == {job: held.amount for job, held in self.auditor.holds.items() if held.is_open}
+        for expected in self.auditor.accounts:
+            account = self._account(expected)
+            lots = Grant.objects.filter(account=account.pk).values_list("kind", "remaining_micros")
+            assert list(lots) == [(lot.kind, lot.remaining) for lot in expected.in_burn_order]
+            holds = Hold.objects.filter(account=account.pk, state="open").values_list("job", "amount_micros")
+            assert dict(holds) == {
+                job: held.parts[expected].amount
+                for job, held in self.auditor.holds.items()
+                if held.is_open and expected in held.parts
+            }
+
+    @invariant()
+    def what_is_shown_can_be_spent(self) -> None:
+        if not hasattr(self, "auditor"):
+            return
+        general = self.auditor.general
+        expired = sum(amount for _, amount in general.due())
+        assert billing.balance(self.team).spendable_micros == general.posted - general.held - expired
 
     def teardown(self) -> None:
         try:
+            ledger.expire_due()
             assert books.ledger_differences() == []
         finally:
             transaction.set_rollback(True)
             self.run_of_its_own.__exit__(None, None, None)
+
+    def _account(self, expected: model.Account) -> Account:
+        if expected.name == "pool":
+            found = Account.objects.filter(kind="pool", organization=self.team.organization)
+        else:
+            found = Account.objects.filter(team=self.team, restriction=expected.name)
+        return found.first() or Account()
 
     def _predict(self, operation: Any, *args: Any) -> Any:
         return _outcome(lambda: operation(*args))
@@ -215,8 +290,9 @@ class LedgerMachine(RuleBasedStateMachine):
         return expected
 
     def _hold(self, expected: Any, found: Any) -> None:
+        """The job's hold on the general wallet is what is returned."""
         if isinstance(expected, Held):
-            assert (found.state, found.amount_micros) == ("open", expected.amount)
+            assert (found.state, found.amount_micros) == ("open", expected.parts[self.auditor.general].amount)
         else:
             assert found is expected
 
@@ -229,14 +305,16 @@ def _outcome(operation: Any) -> Any:
         return type(error)
 
 
-def test_ledger_does_what_the_auditor_predicts(team, other_team):
+def test_ledger_does_what_the_auditor_predicts(team, other_team, settings):
+    settings.REFUND_GRACE_DAYS = GRACE_DAYS
+
     class Machine(LedgerMachine):
         pass
 
     Machine.team, Machine.other = team, other_team
     run_state_machine_as_test(
         Machine,
-        settings=settings(
+        settings=hypothesis.settings(
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
             deadline=None,

@@ -6,12 +6,13 @@ A deadlock is an OperationalError, which no helper here catches.
 import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.db.models import F
 
-from apps.core import verification
+from apps.core import clock, verification
 from apps.core.errors import DomainError, IdempotencyConflict
 from apps.credits import ledger
 from apps.credits.errors import HoldClosed, InsufficientCredits, ReversalExceedsEntry
@@ -355,7 +356,7 @@ def test_storm_of_everything_ends_without_a_deadlock_and_in_order(funded, other_
         for step in range(40):
             team = dice.choice(teams)
             job = f"job-{dice.randrange(12)} of {team.team_id}"
-            act = dice.choice(["grant", "hold", "extend", "charge", "release", "reverse", "adjust", "allocate"])
+            act = dice.choice(ACTS)
             result = racing.outcome(lambda t=team, j=job, a=act, s=step: _act(dice, a, t, j, key=f"{seed}:{s}"))
             done += not isinstance(result, DomainError)
         return done
@@ -377,27 +378,57 @@ def test_storm_of_everything_ends_without_a_deadlock_and_in_order(funded, other_
             stop.set()
         assert audits.result(20) > 0
     assert sum(done) > 60
-    overdrawn = Account.objects.filter(posted_micros__lt=F("held_micros") - F("debt_micros"))
+    overdrawn = Account.objects.filter(
+        posted_micros__lt=F("held_micros") - F("debt_micros") - F("credit_line_micros")
+    )
     assert not overdrawn.exists()
+
+
+ACTS = ["grant", "hold", "hold", "extend", "charge", "release", "reverse", "adjust", "set", "move", "line", "expire"]
 
 
 def _act(dice: random.Random, act: str, team, job: str, *, key: str):
     credits = dice.randint(1, 6)
+    amount = {"amount_micros": credits * CREDIT}
+    job_type = "report" if int(job.split()[0][4:]) % 2 else "query"
     match act:
         case "grant":
-            return books.give(team, credits, key=key, kind=dice.choice(Grant.Kind.values))
+            return _grant(dice, team, key=key, **amount)
         case "hold":
-            return books.hold(team, credits, job=job)
+            return ledger.hold(team, job=job, job_type=job_type, **amount)
         case "extend":
-            return ledger.extend(team, job=job, to_micros=credits * CREDIT)
+            return ledger.extend(team, job=job, to_micros=credits * CREDIT, job_type=job_type)
         case "charge":
-            return books.charge(team, credits, job=job)
+            return ledger.charge(team, job=job, job_type=job_type, **amount)
+        case "move":
+            return dice.choice([ledger.allocate, ledger.reclaim])(team, actor=make.TESTER, key=key, **amount)
+        case "line":
+            return ledger.set_credit_line(team, amount_micros=dice.choice([0, 5 * CREDIT]))
+        case "expire":
+            return ledger.expire_due()
         case "release":
             return ledger.release(job=job)
         case "adjust":
             return books.adjust(team, credits, key=key)
-        case "allocate":
+        case "set":
             return provisioning.set_allocation(team, credits=credits * 20, actor=make.TESTER, key=key)
         case _:
             entries = list(Entry.objects.filter(kind__in=["charge", "grant"]))
             return books.reverse(dice.choice(entries), credits, key=key)
+
+
+def _grant(dice: random.Random, team, **amount):
+    """Some expire amid the storm, some are for reports alone, some are the pool's."""
+    terms = {
+        **amount,
+        "actor": make.TESTER,
+        "kind": dice.choice(Grant.Kind.values),
+        "expires_at": dice.choice([None, clock.now() + timedelta(milliseconds=dice.randint(20, 600))]),
+    }
+    match dice.choice(["wallet", "reports", "pool"]):
+        case "pool":
+            return ledger.grant_to_pool(team.organization, **terms)
+        case "reports":
+            return ledger.grant(team, job_types=["report"], **terms)
+        case _:
+            return ledger.grant(team, **terms)

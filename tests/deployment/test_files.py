@@ -64,6 +64,12 @@ def test_threads_are_the_same_figure_for_server_and_platform() -> None:
     assert image.interpolated(image.services()["web"]["environment"]["WEB_THREADS"], changed) == "96"
 
 
+def test_granian_keeps_no_memory_by_thread() -> None:
+    # A thousand streams are a thousand threads.
+    given = image.services()["web"]["environment"]["_RJEM_MALLOC_CONF"]
+    assert given == image.stages()[-1].environment()["_RJEM_MALLOC_CONF"] == "tcache:false"
+
+
 def test_open_connections_cannot_lock_out_probes() -> None:
     # granian's backpressure counts connections, idle ones too.
     words = image.command_of("web", {})

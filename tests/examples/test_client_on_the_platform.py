@@ -13,7 +13,13 @@ from apps.credits import billing
 from apps.jobs import asking
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.models import Call
-from examples.typed_client import AuthenticationError, NotFound, ServerUnavailable, SyncSaaSLLMClient
+from examples.typed_client import (
+    AuthenticationError,
+    JobCapReached,
+    NotFound,
+    ServerUnavailable,
+    SyncSaaSLLMClient,
+)
 from tests import make
 from tests.examples.fake_api import HELLO, OTHER_JOB_ID
 
@@ -153,3 +159,21 @@ def test_embeddings_outside_a_job_are_a_job_of_their_own(client, acme):
     assert len(client.embeddings("a").vectors) == 1
 
     assert left(acme) == 99
+
+
+def test_job_pauses_at_its_ceiling_is_raised_and_another_is_cancelled(client, acme):
+    job_id = client.create_job("agent", max_credits="0.5", on_cap="pause", deadline=600)
+    with pytest.raises(JobCapReached):
+        client.chat(job_id, HELLO)
+
+    raised = client.update_job(job_id, max_credits=2)
+    answer = client.chat(job_id, HELLO)
+    last = list(client.chat_stream(job_id, HELLO))[-1]
+    done = client.complete_job(job_id)
+
+    assert (raised.paused_reason, raised.escrow.max_credits) == (None, 2)
+    assert answer.escrow.remaining_exact == last.escrow.remaining_exact == "1"
+    assert (done.escrow.used, left(acme)) == (1, 99)
+    other = client.create_job("agent", max_credits=5, reserve=True)
+    assert left(acme) == 94
+    assert (client.cancel_job(other).status, left(acme)) == ("cancelled", 99)

@@ -82,13 +82,14 @@ def test_a_lost_connection_is_repeated_with_the_same_key(pauses: list[float]) ->
     [
         (refused(400, "provider_rejected"), InvalidRequest),
         (refused(403, "insufficient_credits"), InsufficientCredits),
+        (refused(403, "spend_limit_reached"), InsufficientCredits),
         (refused(422, "idempotency_conflict"), InvalidRequest),
         (refused(409, "conflict"), SaaSLLMError),
         (refused(503, "provider_configuration"), ServerUnavailable),
         (httpx.ReadTimeout("30 s"), httpx.ReadTimeout),
         (httpx.UnsupportedProtocol("ftp"), httpx.UnsupportedProtocol),
     ],
-    ids=["rejected", "credits", "conflict", "state", "configuration", "timeout", "protocol"],
+    ids=["rejected", "credits", "spend", "conflict", "state", "configuration", "timeout", "protocol"],
 )
 def test_what_a_repeat_cannot_help_is_raised_at_once(
     answer: Any, expected: type[Exception], pauses: list[float]

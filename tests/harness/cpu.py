@@ -10,6 +10,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class _Stat:
+    pid: int
     name: str
     state: str
     group: int
@@ -38,6 +39,11 @@ def group_members(group: int) -> int:
     return sum(stat.group == group and stat.state != "Z" for stat in _stats())
 
 
+def group_pids(group: int) -> list[int]:
+    """The processes of a process group that live."""
+    return [stat.pid for stat in _stats() if stat.group == group and stat.state != "Z"]
+
+
 def _stats() -> Iterator[_Stat]:
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -51,4 +57,6 @@ def _stats() -> Iterator[_Stat]:
         name = text[text.index("(") + 1 : text.rindex(")")]
         fields = text[text.rindex(")") + 2 :].split()
         ticks = sum(int(value) for value in fields[11:15])
-        yield _Stat(name=name, state=fields[0], group=int(fields[2]), cpu_s=ticks / _TICKS_PER_S)
+        yield _Stat(
+            pid=int(folder.name), name=name, state=fields[0], group=int(fields[2]), cpu_s=ticks / _TICKS_PER_S
+        )

@@ -162,7 +162,7 @@ def start_web(
         "1024",
         "--respawn-failed-workers",
     ]
-    env = {"WEB_THREADS": str(threads), **env}
+    env = {"WEB_THREADS": str(threads), "_RJEM_MALLOC_CONF": "tcache:false", **env}
     return start("web", command, env, is_ready=_is_healthy, timeout_s=timeout_s, port=port)
 
 

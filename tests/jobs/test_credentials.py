@@ -159,6 +159,45 @@ def test_model_group_goes_on_with_its_next_model(customer: make.Customer, server
     assert tries == [("gpt-9", "failed", "provider_configuration"), ("llama", "succeeded", "")]
 
 
+@pytest.mark.parametrize(
+    ("name", "provider", "asked"),
+    [("gpt-9", "openai", "gpt-9"), ("openai/gpt-9", None, "gpt-9"), ("a/openai/gpt-9", "openai", "a/openai/gpt-9")],
+)
+def test_member_that_is_no_alias_is_called_with_its_provider_s_key(
+    customer: make.Customer, server: RawServer, name: str, provider: str | None, asked: str
+):
+    members = [model_groups.Member(name, route="openai", provider=provider)]
+    model_groups.create("chat", members=members, actor=make.TESTER)
+    grouped = make.customer(team_id="grouped", org=customer.organization, credits=100, model_groups=["chat"])
+    keep(customer, server.url)
+
+    assert called(grouped, "chat").state == "succeeded"
+    assert (keys_sent(server), server.bodies[0]["model"]) == ([KEY], asked)
+
+
+def test_model_that_fails_one_organization_does_not_rest_for_another(
+    customer: make.Customer, globex: make.Customer, provider: RunningProvider
+):
+    make.alias("limited", route=ModelAlias.Route.OPENAI, provider="openai", provider_model="fake-429")
+    make.alias("other", route=ModelAlias.Route.OPENAI, provider="openai", provider_model="gpt-9")
+    members = [model_groups.Member(name, priority) for priority, name in enumerate(("limited", "other"))]
+    model_groups.create("chat", members=members, actor=make.TESTER)
+    first, second = (
+        make.customer(team_id=f"grouped-{number}", org=each.organization, credits=100, model_groups=["chat"])
+        for number, each in enumerate((customer, globex))
+    )
+    for each in (customer, globex):
+        keep(each, provider.url)
+    for number in range(candidates.FAILURES_BEFORE_REST):
+        called(first, "chat", text=f"call {number}")
+
+    after = {each: called(each, "chat", text="after") for each in (first, second)}
+
+    # Asked last, the one that fails is not reached; asked first, it is.
+    tries = {each: Attempt.objects.filter(call=call).count() for each, call in after.items()}
+    assert tries == {first: 1, second: 2}
+
+
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
 def test_call_through_the_fake_provider_is_settled_by_what_it_billed(
     customer: make.Customer, provider: RunningProvider, is_streamed: bool

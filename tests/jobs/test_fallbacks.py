@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from apps.catalog import model_groups
-from apps.jobs import candidates
+from apps.jobs import asking, candidates
 from apps.jobs.gateway import failures
 from apps.jobs.gateway.interface import Chunk, CompletionRequest, GatewayError, Usage
 from apps.jobs.models import Attempt, Call
@@ -163,6 +164,64 @@ def test_only_model_is_asked_however_often_it_failed(acme: make.Customer, monkey
         steps.run(steps.ask(acme, steps.open_job(acme), f"call {number}"))
 
     assert len(route.requests) == 5
+
+
+@pytest.mark.parametrize("is_committed", [True, False], ids=["reply lost", "refused"])
+def test_turn_to_another_model_that_is_repeated_counts_what_was_lost_once(
+    grouped: make.Customer, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+):
+    turned, gone = asking._turned, [1]
+
+    def unsure(*given: Any) -> bool:
+        if not is_committed and gone:
+            gone.pop()
+            raise OperationalError("the connection is closed")
+        did = turned(*given)
+        if gone:
+            gone.pop()
+            raise OperationalError("server closed the connection unexpectedly")
+        return did
+
+    monkeypatch.setattr(asking, "_turned", unsure)
+    route = failing(monkeypatch, first=failures.timed_out())
+
+    call = called(grouped)
+
+    assert (call.state, asked(route)) == ("succeeded", ["first", "second"])
+    lost, served = Attempt.objects.order_by("started_at", "id")
+    assert (lost.state, served.state) == ("failed", "succeeded")
+    assert 0 < lost.cost_nanousd == call.job.lost_cost_nanousd
+
+
+def test_turn_of_a_claim_that_was_lost_changes_nothing(grouped: make.Customer, monkeypatch: pytest.MonkeyPatch):
+    def taken_over(request: CompletionRequest) -> Any:
+        Call.objects.filter(pk=request.call_id).update(claim=2)
+        raise failures.timed_out()
+
+    route = steps.take_route(monkeypatch, taken_over)
+
+    call = called(grouped)
+
+    assert (asked(route), call.state) == (["first"], "running")
+    assert (Attempt.objects.get().state, call.job.lost_cost_nanousd) == ("running", 0)
+    # Without the try of the other claim, which nobody made here, the books would not add up.
+    Call.objects.update(claim=1)
+
+
+def test_failure_stands_when_the_database_stays_away(grouped: make.Customer, monkeypatch: pytest.MonkeyPatch):
+    def away(*_: Any) -> bool:
+        raise OperationalError("away")
+
+    def once(statement: Any, *, until: float) -> Any:
+        return statement()
+
+    monkeypatch.setattr(asking, "_turned", away)
+    monkeypatch.setattr(asking, "patiently", once)
+    route = failing(monkeypatch, first=failures.timed_out())
+
+    call = called(grouped)
+
+    assert (call.state, call.error_code, asked(route)) == ("failed", "provider_timeout", ["first"])
 
 
 def test_job_metered_in_dollars_uses_no_model_without_a_price(db: None, monkeypatch: pytest.MonkeyPatch):

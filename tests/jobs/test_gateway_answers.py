@@ -11,7 +11,8 @@ import pytest
 from apps.jobs.gateway import deadline, openai_http
 from apps.jobs.gateway.interface import Completion, CompletionRequest, GatewayError, Usage
 from apps.jobs.gateway.litellm_proxy import LiteLLMProxy
-from apps.jobs.gateway.openai_wire import read_cost, read_usage
+from apps.jobs.gateway.openai_wire import read_cost
+from apps.jobs.gateway.usage import read_usage
 from tests.harness.fake_provider import RunningProvider
 from tests.jobs.raw_http import response, sending, serving
 

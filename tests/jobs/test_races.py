@@ -268,19 +268,20 @@ def test_sweeper_passes_by_calls_that_somebody_works_on(acme: make.Customer):
     assert steps.call_of(submitted).publishes == 0
 
 
-def test_abandoned_job_that_wakes_up_while_it_is_closed_stays_open(
-    acme: make.Customer, waits_for_a_lock: Callable[[Callable[[], Any]], threading.Thread], settings: Any
+@pytest.mark.parametrize("close", [sweeper._close_abandoned_jobs, sweeper._close_jobs_past_deadline])
+def test_job_at_work_just_now_is_passed_over_by_who_closes_jobs(
+    acme: make.Customer, close: Callable[[], int], settings: Any
 ):
     settings.JOB_ABANDONED_AFTER_H = 24
-    job, closed = steps.open_job(acme), []
-    steps.at(job, active_at=-25 * 3_600)
+    job = steps.open_job(acme)
+    steps.at(job, active_at=-25 * 3_600, deadline_at=-1)
     with transaction.atomic():
         lifecycle.lock_job(job.pk)
-        waits_for_a_lock(lambda: closed.append(sweeper._close_abandoned_jobs()))
-        Job.objects.filter(pk=job.pk).update(active_at=clock.db_now())
+        # It waits for nobody: else it would not come back.
+        assert at_once(close) == [0]
+        Job.objects.filter(pk=job.pk).update(active_at=clock.db_now(), deadline_at=clock.from_now(60))
 
-    _until(lambda: closed)
-    assert (closed, steps.fresh(job).status) == ([0], "pending")
+    assert (close(), steps.fresh(job).status) == (0, "pending")
 
 
 def test_claim_after_a_takeover_locks_the_job_before_call_and_attempt(

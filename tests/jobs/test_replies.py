@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 
 from apps.core import clock, processes
 from apps.core.models import Process
@@ -23,6 +23,13 @@ class Mailbox(replies.Mailbox):
     """A mailbox without its threads."""
 
     def _start(self) -> None:
+        pass
+
+
+class Starting(replies.Mailbox):
+    """A mailbox that starts, and whose threads do nothing."""
+
+    def _beat(self) -> None:
         pass
 
 
@@ -50,6 +57,27 @@ def test_reply_wakes_the_waiter(mailbox: Mailbox, submitted: services.Submitted)
 
     assert woken
     assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_waits_for_the_mailbox_to_start_holds_no_connection(settings: Any):
+    """Else a burst on a fresh process has the whole pool wait for one that waits for the pool."""
+    settings.REDIS_URL = ""
+    mailbox, held = Starting(), []
+
+    class Lock:
+        def __enter__(self) -> None:
+            held.append(connection.connection)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    mailbox._lock = Lock()  # type: ignore[assignment]
+    connection.ensure_connection()
+
+    with mailbox.place(), mailbox.place():
+        # And once it has started nobody asks for the lock.
+        assert held == [None]
 
 
 def test_reply_for_another_call_wakes_nobody(mailbox: Mailbox, submitted: services.Submitted):

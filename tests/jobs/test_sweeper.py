@@ -639,6 +639,6 @@ def test_sweep_command_says_what_it_did(acme: make.Customer, capsys: pytest.Capt
 
     assert capsys.readouterr().out.strip() == (
         "published 0, taken over 0, failed 1, expired 0, unanswered 0, jobs closed 0,"
-        " holds released 0, payloads and keys forgotten 0, grants posted 0, blocks sealed 0"
+        " holds released 0, payloads and keys forgotten 0, grants posted 0, blocks sealed 0, accounts expired 0"
     )
     assert Job.objects.get().failed_calls == 1

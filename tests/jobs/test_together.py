@@ -16,9 +16,11 @@ from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Account, Hold
 from apps.jobs import crew, execution, group_admission, lifecycle, replies, services, sweeper
 from apps.jobs.errors import CallNotFound, JobClosed, JobNotFound, TooManyCalls
+from apps.jobs.escrow import Budget
 from apps.jobs.gateway.interface import GatewayError
 from apps.jobs.lifecycle import End, Outcome
 from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.jobs.streaming import marks
 from apps.teams import services as teams
 from apps.teams.errors import TeamNotActive
 from tests import make
@@ -64,7 +66,7 @@ def served(**more: Any) -> Outcome:
 
 
 @contextmanager
-def locked_elsewhere(row: Job | Account) -> Iterator[None]:
+def locked_elsewhere(row: Job | Account | Call | Attempt) -> Iterator[None]:
     """The row under another transaction's lock."""
     is_locked, may_end = threading.Event(), threading.Event()
 
@@ -153,6 +155,22 @@ def test_what_needs_a_decision_is_left_to_one_alone_and_the_rest_is_admitted(acm
     assert [each is not None for each in found] == [False, False, False, True]
     assert steps.fresh(plain).open_calls == 1
     assert Call.objects.filter(state=Call.State.QUEUED).count() == 1
+
+
+def test_jobs_whose_budget_may_refuse_are_left_to_one_alone(acme: make.Customer):
+    def with_budget(**budget: Any) -> Job:
+        return steps.open_job(acme, budget=Budget(**budget))
+
+    late, low = with_budget(deadline=60), with_budget(max_micros=999_999)
+    paused = with_budget(max_micros=5_000_000, on_cap="pause")
+    Job.objects.filter(pk=paused.pk).update(status="paused", paused_reason="budget")
+    wide, reserved = with_budget(max_micros=1_000_000), with_budget(max_micros=3_000_000, reserves=True)
+
+    found = group_admission._admit_many([wish(acme, job) for job in (late, low, paused, wide, reserved)])
+
+    assert [each is not None and each.has_ceiling for each in found] == [False, False, False, True, True]
+    assert [steps.fresh(job).held_micros for job in (late, low, wide, reserved)] == [0, 0, 1_000_000, 3_000_000]
+    assert steps.money(acme) == (100, 4)
 
 
 def test_first_calls_hold_their_jobs_prices(acme: make.Customer):
@@ -629,6 +647,52 @@ def test_failed_try_is_settled_in_a_group_too(acme: make.Customer, monkeypatch: 
     assert steps.fresh(job).failed_calls == 1
 
 
+def test_group_is_weighed_by_what_it_writes(acme: make.Customer):
+    light, heavy = (wish(acme, steps.open_job(acme), text) for text in ("a", "b" * 1_000_000))
+    assert group_admission._weight(heavy) - group_admission._weight(light) == 999_999
+    (one,) = claimed(acme, steps.open_job(acme))
+    assert execution._weight(End(one.call, served(response="\u00e9" * 1_000_000))) == 2_000_000
+    assert group_admission._admissions._weigh is group_admission._weight
+    assert execution._ends._weigh is execution._weight
+
+
+# --- Streams ------------------------------------------------------------------------------------------------
+
+
+def test_progress_of_streams_is_saved_without_waiting_for_one_that_ends(acme: make.Customer):
+    ours = [marks.Progress(one.call.pk, one.call.claim, 7) for one in claimed(acme, *[steps.open_job(acme)] * 3)]
+    tries = [Attempt.objects.get(call=each.call_id) for each in ours]
+
+    with locked_elsewhere(tries[1]):
+        marks._save(ours)
+    assert [Attempt.objects.get(pk=each.pk).delivered_bytes for each in tries] == [7, 0, 7]
+
+    # What was left out comes with the next round.
+    marks._save([each for each in ours if each.delivered_bytes != each._saved_bytes])
+    assert Attempt.objects.get(pk=tries[1].pk).delivered_bytes == 7
+
+
+def test_progress_of_another_claim_is_not_overwritten_in_a_group(acme: make.Customer):
+    first, second = claimed(acme, *[steps.open_job(acme)] * 2)
+    marks._save([marks.Progress(first.call.pk, 2, 9), marks.Progress(second.call.pk, 1, 9)])
+    assert Attempt.objects.get(call=first.call).delivered_bytes == 0
+    assert Attempt.objects.get(call=second.call).delivered_bytes == 9
+
+
+def test_callers_who_left_are_noted_without_waiting_for_a_call_that_ends(acme: make.Customer):
+    calls = [one.call for one in claimed(acme, *[steps.open_job(acme)] * 3)]
+    mailbox = replies.Mailbox()
+    mailbox._owed = [str(call.pk) for call in calls]
+
+    with locked_elsewhere(calls[1]):
+        mailbox._pay()
+    assert mailbox._owed == [str(calls[1].pk)]
+    assert Call.objects.filter(unanswered_at__isnull=False).count() == 2
+
+    mailbox._pay()
+    assert (mailbox._owed, Call.objects.filter(unanswered_at__isnull=True).count()) == ([], 0)
+
+
 # --- Answers ------------------------------------------------------------------------------------------------
 
 
@@ -646,6 +710,25 @@ def test_answer_is_its_own_team_s_and_job_s(acme: make.Customer, globex: make.Cu
             services.find_answered(team, str(job_id), str(call.pk))
     with pytest.raises(CallNotFound):
         services.find_answered(acme.team, str(job.pk), "no uuid")
+
+
+def test_streamed_call_is_its_own_team_s_and_job_s(acme: make.Customer, globex: make.Customer):
+    job, other = under_way(acme), under_way(acme)
+    call = Call.objects.get(job=job)
+
+    found = services.find_streamed(acme.team, str(job.pk), str(call.pk))
+
+    assert (found.pk, found.wait_until) == (call.pk, call.wait_until)
+    # It is kept as long as its stream: without what was asked.
+    assert {"payload", "candidates", "job"}.isdisjoint({*found.__dict__, *found._state.fields_cache})
+    for team, job_id, call_id in (
+        (globex.team, job.pk, call.pk),
+        (acme.team, other.pk, call.pk),
+        (acme.team, job.pk, job.pk),
+        (acme.team, job.pk, "no uuid"),
+    ):
+        with pytest.raises(CallNotFound):
+            services.find_streamed(team, str(job_id), str(call_id))
 
 
 # --- The worker's places ------------------------------------------------------------------------------------

@@ -234,6 +234,28 @@ def test_parameters_are_passed_on_and_others_are_not(team_key, provider):
     assert len(answer.json()["choices"]) == 2
 
 
+def test_answer_is_validated_on_demand_and_the_provider_is_not_told(team_key, provider):
+    provider.says += [{"content": "no JSON"}, {"content": '{"a": 1}'}]
+
+    body = chat(team_key, validate=True, response_format={"type": "json_object"}).json()
+
+    assert body["choices"][0]["message"]["content"] == '{"a": 1}'
+    assert (Call.objects.get().validates, "validate" in sent()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"validate": True}, "invalid_value"),
+        ({"validate": True, "stream": True, "response_format": {"type": "json_object"}}, "invalid_value"),
+        ({"validate": "yes"}, "invalid_type"),
+    ],
+)
+def test_validation_that_cannot_be_honoured_is_refused(team_key, provider, more, code):
+    error = refused(chat(team_key, **more), 400)
+    assert (error["param"], error["code"]) == ("validate", code)
+
+
 def test_nothing_is_added_that_was_not_asked_for(team_key, provider):
     chat(team_key, temperature=None, stop=None, service_tier="auto")
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.services
 CALLS, CLIENTS, CREDITS = 500, 64, 10
 
 
-def test_five_hundred_calls_against_ten_credits_admit_exactly_ten(platform: Platform) -> None:
+def test_b1_five_hundred_calls_against_ten_credits_admit_exactly_ten(platform: Platform) -> None:
     customer = platform.customer("ten")
 
     def ask(number: int) -> tuple[str, int, str]:

@@ -6,7 +6,9 @@ The CHECKs of the account hold whatever is asked here. Amounts are micros.
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import BigIntegerField, F
+from django.db.models import BigIntegerField, BooleanField, ExpressionWrapper, F, Q
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
 
 from apps.core.errors import InvalidRequest
 from apps.core.money import MAX_CREDITS, MICROS
@@ -25,13 +27,9 @@ class Side:
     debt: int
 
 
-_LOCKED: Select[Account] = Select(
-    lambda: (
-        Account.objects.select_for_update()
-        .filter(pk=param("id", Account))
-        .only("posted_micros", "held_micros", "credit_line_micros", "seq")
-    )
-)
+def is_due(account: str = "") -> Combinable:
+    """Whether something of an account may have expired that is not posted; `account` leads to it."""
+    return ExpressionWrapper(Q(**{f"{account}next_expiry_at__lte": Now()}), output_field=BooleanField())
 
 
 # For who has the account's lock and knows what it has: the same as `post` with an entry, and no answer.
@@ -52,29 +50,44 @@ def require_amount(amount_micros: int, *, least: int = 1) -> None:
         raise InvalidRequest(f"An amount must be from {least} to {MAX_CREDITS * MICROS} micros, not {amount_micros}.")
 
 
-def lock(account_id: int) -> int:
-    """Take the account's row lock. Returns what it holds."""
-    return int(Account.objects.select_for_update().values_list("held_micros", flat=True).get(pk=account_id))
+def lock(*account_ids: int) -> bool:
+    """Take accounts' row locks, in the order of their ids. Whether one of them has restricted wallets beside it."""
+    locked = Account.objects.select_for_update().filter(pk__in=account_ids).order_by("pk")
+    return any(locked.values_list("has_restricted", flat=True))
 
 
-def locked(account_id: int) -> Account:
-    """The account under its row lock, with what it has, holds and may owe."""
-    account = _LOCKED.first(id=account_id)
-    assert account is not None, "accounts are never deleted"
-    return account
+# Of an account about which a hold's one statement cannot decide alone: something of it may have expired, or there
+# are restricted wallets to hold from first.
+IS_PLAIN = "(next_expiry_at IS NULL OR next_expiry_at > CURRENT_TIMESTAMP) AND NOT has_restricted"
 
 
 def reserve(team: Team, amount_micros: int) -> int | None:
-    """Raise `held` if that much can be spent. The wallet's id, or None."""
+    """Raise `held` of the general wallet if that much can be spent, and nothing else is to be decided. Its id, or
+    None."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE credits_account SET held_micros = held_micros + %s"
+            "UPDATE credits_account SET held_micros = held_micros + %s"  # noqa: S608  (a constant)
             " WHERE team_id = %s AND kind = 'wallet' AND restriction = ''"
-            " AND posted_micros - held_micros + credit_line_micros >= %s RETURNING id",
+            f" AND posted_micros - held_micros + credit_line_micros >= %s AND {IS_PLAIN} RETURNING id",
             [amount_micros, team.pk, amount_micros],
         )
         row = cursor.fetchone()
     return int(row[0]) if row else None
+
+
+_SPECIAL: Select[Account] = Select(
+    lambda: Account.objects.filter(
+        Q(has_restricted=True) | Q(next_expiry_at__lte=Now()),
+        team=param("team", Account),
+        kind=Account.Kind.WALLET,
+        restriction="",
+    ).only("id")
+)
+
+
+def is_special(team: Team) -> bool:
+    """Whether it was for more than lack of credits that `reserve` could not."""
+    return _SPECIAL.first(team=team.pk) is not None
 
 
 def post(account_id: int, *, posted: int = 0, held: int = 0, allocated: int = 0, used: int = 0) -> Side:

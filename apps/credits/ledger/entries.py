@@ -9,17 +9,20 @@ def replayed(
     *,
     kind: Entry.Kind,
     account_id: int,
-    amount_micros: int,
+    amount_micros: int | None,
     external_id: str | None = None,
     lot_kind: Grant.Kind | None = None,
 ) -> Entry | None:
-    """The first entry of this key, or None. Raises: IdempotencyConflict when its content differs."""
+    """The first entry of this key, or None; without an amount, of whatever amount.
+
+    Raises: IdempotencyConflict when its content differs.
+    """
     first = Entry.objects.filter(idempotency_key=idempotency_key).first()
     if first is None:
         return None
     if (
         first.kind != kind
-        or first.amount_micros != amount_micros
+        or (amount_micros is not None and first.amount_micros != amount_micros)
         or first.external_id != external_id
         or account_id not in (first.debit_account_id, first.credit_account_id)
         or (lot_kind is not None and not first.grants.filter(kind=lot_kind).exists())

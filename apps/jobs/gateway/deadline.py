@@ -9,12 +9,14 @@ import logging
 import threading
 import time
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, ClassVar
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from apps.jobs.gateway.guard import Guarded
 
 # It names hosts in its warnings.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -39,27 +41,31 @@ class Deadline:
         self.ends_at = min(self.ends_at, time.monotonic() + seconds)
 
 
-def send(prepared: requests.PreparedRequest, *, deadline: Deadline, connect_s: float) -> requests.Response:
+def send(
+    prepared: requests.PreparedRequest, *, deadline: Deadline, connect_s: float, is_guarded: bool
+) -> requests.Response:
     """Send the request and read the head of its answer; the body is read under the same deadline, also by another
-    thread. Raises: what requests raises."""
+    thread. `is_guarded` judges the address that it goes to. Raises: AddressRefused, what requests raises."""
     # Taken up by the reader of the answer, which http.client makes in this thread.
     _local.deadline = deadline
     left_s = max(deadline.seconds_left, 0.001)
-    return session().send(prepared, timeout=(min(connect_s, left_s), left_s), stream=True, allow_redirects=False)
+    timeout = (min(connect_s, left_s), left_s)
+    return session(is_guarded=is_guarded).send(prepared, timeout=timeout, stream=True, allow_redirects=False)
 
 
-def session() -> requests.Session:
-    """One session per thread: its connections are kept alive, and no lock is shared."""
-    kept: requests.Session | None = getattr(_local, "session", None)
+def session(*, is_guarded: bool = True) -> requests.Session:
+    """One session per thread (and one for our own hosts): its connections are kept alive, and no lock is shared."""
+    name = "guarded" if is_guarded else "plain"
+    kept: requests.Session | None = getattr(_local, name, None)
     if kept is None:
         kept = _Session()
         # Neither proxies nor .netrc from the environment: 30 % cheaper, and no surprise destination.
         kept.trust_env = False
         # A cookie from one team's call must not travel with the next team's.
         kept.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        kept.mount("http://", _Adapter())
-        kept.mount("https://", _Adapter())
-        _local.session = kept
+        for scheme in ("http://", "https://"):
+            kept.mount(scheme, _GuardedAdapter() if is_guarded else _Adapter())
+        setattr(_local, name, kept)
     return kept
 
 
@@ -109,6 +115,14 @@ class _SecureConnection(HTTPSConnection):
     response_class = _Response
 
 
+class _GuardedConnection(Guarded, _Connection):
+    pass
+
+
+class _GuardedSecureConnection(Guarded, _SecureConnection):
+    pass
+
+
 class _Pool(HTTPConnectionPool):
     ConnectionCls = _Connection
 
@@ -117,7 +131,21 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+class _GuardedPool(HTTPConnectionPool):
+    ConnectionCls = _GuardedConnection
+
+
+class _GuardedSecurePool(HTTPSConnectionPool):
+    ConnectionCls = _GuardedSecureConnection
+
+
 class _Adapter(HTTPAdapter):
+    pools: ClassVar[dict[str, type[HTTPConnectionPool]]] = {"http": _Pool, "https": _SecurePool}
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = self.pools
+
+
+class _GuardedAdapter(_Adapter):
+    pools: ClassVar[dict[str, type[HTTPConnectionPool]]] = {"http": _GuardedPool, "https": _GuardedSecurePool}

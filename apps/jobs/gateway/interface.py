@@ -24,10 +24,14 @@ class CompletionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a route without an address of its own sends a request, and with which secret. Never in a log."""
+    """Where a request is sent, and with which secret. Never in a log.
+
+    `is_ours`: its host is of our own configuration, and may be anywhere. Of others the address is judged.
+    """
 
     base_url: str
     api_key: str = field(repr=False)
+    is_ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,16 @@ class EmbeddingRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider reported them, checked to be plausible whole numbers."""
+    """Tokens as the provider reported them, checked to be plausible whole numbers.
+
+    `classes` are the disjoint parts of both (`catalog.rates`), None when there is nothing but plain input and output.
+    `has_mismatch`: what was reported contradicts its own total.
+    """
 
     prompt_tokens: int
     completion_tokens: int
+    classes: dict[str, int] | None = None
+    has_mismatch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,4 +32,4 @@ class LiteLLMProxy:
 
 
 def _proxy() -> Target:
-    return Target(base_url=f"{settings.LITELLM_BASE_URL}/v1", api_key=settings.LITELLM_MASTER_KEY)
+    return Target(base_url=f"{settings.LITELLM_BASE_URL}/v1", api_key=settings.LITELLM_MASTER_KEY, is_ours=True)

@@ -3,6 +3,7 @@
 Invariant: what goes wrong is a GatewayError from failures.py, and an exchange is over at its deadline.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -18,6 +19,7 @@ from urllib3.exceptions import HTTPError
 from apps.jobs.gateway import deadline as exchange
 from apps.jobs.gateway import failures
 from apps.jobs.gateway.deadline import Deadline
+from apps.jobs.gateway.guard import AddressRefused
 from apps.jobs.gateway.interface import (
     Chunk,
     Completion,
@@ -30,6 +32,7 @@ from apps.jobs.gateway.interface import (
 from apps.jobs.gateway.openai_wire import ChunkReader, chunks_of, load, parse_completion, parse_embeddings
 from apps.jobs.gateway.sse import EventReader
 
+log = logging.getLogger("saasllm.execution")
 _COST_HEADER = "x-litellm-response-cost"
 _DONE = b"[DONE]"
 # How long a stream's usage is awaited once its answer is whole: some send neither that nor an end.
@@ -161,7 +164,15 @@ def _send(
         # A compressor would hold back what it has not enough of.
         prepared.headers.update({"Accept": "text/event-stream", "Accept-Encoding": "identity"})
     try:
-        return exchange.send(prepared, deadline=deadline, connect_s=settings.GATEWAY_CONNECT_TIMEOUT_S)
+        return exchange.send(
+            prepared,
+            deadline=deadline,
+            connect_s=settings.GATEWAY_CONNECT_TIMEOUT_S,
+            is_guarded=not target.is_ours,
+        )
+    except AddressRefused:
+        log.warning("call %s: its provider's host leads into our own network", request.call_id)
+        raise failures.misconfigured() from None
     except requests.exceptions.ConnectTimeout:
         raise failures.unreachable() from None
     except requests.exceptions.Timeout:

@@ -17,6 +17,7 @@ import orjson
 from apps.core.money import NANOUSD
 from apps.jobs.gateway import failures
 from apps.jobs.gateway.interface import FINISH_REASONS, Chunk, Completion, Embeddings, Usage
+from apps.jobs.gateway.usage import read_usage, whole
 
 # What providers call the same thing (through LiteLLM or not).
 _FINISH_SPELLINGS = {
@@ -40,8 +41,6 @@ _MESSAGE_FIELDS = frozenset(
 # A tool call's, of either type. Gemini takes a call back only with the signature in `extra_content`.
 _CALL_FIELDS = frozenset(["index", "id", "type", "function", "custom", "extra_content"])
 _CALLED_FIELDS = frozenset(["name", "arguments", "input"])
-# Above it a token count is nonsense, whatever was asked.
-_MAX_TOKENS = 1_000_000_000
 # Above it a reported cost of one call is nonsense.
 _MAX_COST_USD = 10_000
 # How deep an answer's choices lie in what is stored and sent, generously.
@@ -79,7 +78,7 @@ def parse_completion(body: Any, *, cost: str | None = None) -> Completion:
         usage = None
     return Completion(
         provider_id=_text(body.get("id")),
-        created=_whole(body.get("created")) or int(time.time()),
+        created=whole(body.get("created")) or int(time.time()),
         resolved_model=_model(body),
         choices=choices,
         usage=usage,
@@ -158,7 +157,7 @@ class ChunkReader:
         return Chunk(
             choices=choices,
             provider_id=_text(event.get("id")),
-            created=_whole(event.get("created")) or 0,
+            created=whole(event.get("created")) or 0,
             resolved_model=_model(event),
             usage=usage,
             raw_usage=_kept_usage(raw_usage),
@@ -170,7 +169,7 @@ class ChunkReader:
         raw = (choice.get("delta") or {}) if isinstance(choice, dict) else None
         if not isinstance(raw, dict):
             raise failures.malformed()
-        index = _whole(choice.get("index"))
+        index = whole(choice.get("index"))
         if index is None:
             index = position
         delta = _message(raw)
@@ -237,13 +236,14 @@ def parse_embeddings(body: Any, *, count: int, cost: str | None = None) -> Embed
     for position, entry in enumerate(_list(body.get("data"))):
         if not isinstance(entry, dict):
             raise failures.malformed()
-        index = _whole(entry.get("index"))
+        index = whole(entry.get("index"))
         vectors[position if index is None else index] = _vector(entry.get("embedding"))
     if sorted(vectors) != list(range(count)):
         raise failures.malformed()
     raw_usage = body.get("usage")
     # Nothing is generated, so that most leave the output tokens out.
-    usage = read_usage({"completion_tokens": 0, **raw_usage}) if isinstance(raw_usage, dict) else None
+    said = {"completion_tokens": 0, **raw_usage} if isinstance(raw_usage, dict) else None
+    usage = read_usage(said, has_output=False)
     return Embeddings(
         vectors=[vectors[index] for index in range(count)],
         resolved_model=_model(body),
@@ -251,16 +251,6 @@ def parse_embeddings(body: Any, *, count: int, cost: str | None = None) -> Embed
         raw_usage=_kept_usage(raw_usage),
         cost_nanousd=read_cost(cost),
     )
-
-
-def read_usage(raw: object) -> Usage | None:
-    """Usage that can be believed: whole, not negative, not absurd. None otherwise, and the call is estimated."""
-    if not isinstance(raw, dict):
-        return None
-    prompt, completion = _whole(raw.get("prompt_tokens")), _whole(raw.get("completion_tokens"))
-    if prompt is None or completion is None:
-        return None
-    return Usage(prompt, completion) if prompt <= _MAX_TOKENS and completion <= _MAX_TOKENS else None
 
 
 def read_cost(text: str | None) -> int | None:
@@ -382,7 +372,3 @@ def _list(value: object) -> list[Any]:
 
 def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

@@ -11,8 +11,9 @@ from itertools import chain
 from typing import Any, Protocol
 
 from django.db import DatabaseError, InterfaceError
-from django.http import StreamingHttpResponse
+from django.http import HttpRequest, StreamingHttpResponse
 
+from apps.core import bodies
 from apps.core.db import patiently, release_connection
 from apps.jobs import dispatch, replies, services, waiting
 from apps.jobs.models import Call
@@ -106,14 +107,18 @@ class Body:
             self._place.close()
 
 
-def response(body: Body) -> StreamingHttpResponse:
-    """The answer that a body is sent in, with its job and call in the headers."""
+def response(request: HttpRequest, body: Body) -> StreamingHttpResponse:
+    """The answer that a body is sent in, with its job and call in the headers. What was asked is let go of."""
+    # Django keeps the request until the answer is closed: a long prompt would wait in memory for its answer's end.
+    bodies.forget(request)
     answer = StreamingHttpResponse(body, content_type="text/event-stream; charset=utf-8")
     answer["Cache-Control"] = "no-cache"
     # Said to nginx, which would gather it.
     answer["X-Accel-Buffering"] = "no"
     answer["X-Job-Id"] = str(body.call.job_id)
     answer["X-Call-Id"] = str(body.call.pk)
+    for name, value in body.submitted.headers.items():
+        answer[name] = value
     if body.submitted.is_replay:
         answer["Idempotency-Replayed"] = "true"
     return answer
@@ -138,10 +143,13 @@ def opened(
 
         def find() -> Call:
             until = time.monotonic() + waiting.DATABASE_PATIENCE_S
-            return patiently(lambda: services.find_answered(team, job_id, call_id, with_job=with_job), until=until)
+            return patiently(
+                lambda: services.find_answered(team, job_id, call_id, with_job=with_job or submitted.has_ceiling),
+                until=until,
+            )
 
         try:
-            call = services.find_call(team, job_id, call_id)
+            call = services.find_streamed(team, job_id, call_id)
             reading = Reading(mailbox, submitted.call_id, is_new=submitted.is_new, find=find)
             publish = (lambda: dispatch.publish_new(submitted.call_id)) if submitted.is_new else None
             events = reading.events(publish=publish)
@@ -151,7 +159,7 @@ def opened(
             mailbox.owe(call_id)
             raise
         if first and isinstance(first[0], End) and first[0].call.state != Call.State.SUCCEEDED:
-            raise waiting.failure(first[0].call)
+            raise waiting.failure(first[0].call, headers=submitted.headers)
         return Body(team, call, submitted, first, events, writer_for(call), place.pop_all())
 
 

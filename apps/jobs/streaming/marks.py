@@ -74,14 +74,12 @@ def save() -> None:
 def _save(streams: list[Progress]) -> None:
     if not streams:
         return
-    # One order for all who lock several attempts.
-    rows = [
-        {"call": each.call_id, "claim": each.claim, "delivered_bytes": each.delivered_bytes}
-        for each in sorted(streams, key=lambda each: each.call_id)
-    ]
-    statements.mark(rows)
-    for each, row in zip(sorted(streams, key=lambda each: each.call_id), rows, strict=True):
-        each._saved_bytes = row["delivered_bytes"]
+    rows = [{"call": each.call_id, "claim": each.claim, "delivered_bytes": each.delivered_bytes} for each in streams]
+    saved = statements.mark(rows)
+    for each, row in zip(streams, rows, strict=True):
+        # What was left out is saved in the next round.
+        if (each.call_id, each.claim) in saved:
+            each._saved_bytes = row["delivered_bytes"]
 
 
 def _ensure_saver() -> None:

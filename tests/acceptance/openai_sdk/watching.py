@@ -37,6 +37,8 @@ OPTIONAL_KEYS = {
 MESSAGE_KEYS = {"role", "content", "refusal", "tool_calls"}
 CALL_KEYS = {"index", "id", "type", "function"}
 ERROR_KEYS = {"message", "type", "param", "code"}
+# Of a refusal: which limit, how it stood, and the decision.
+REFUSAL_KEYS = {"limit", "scope", "id", "used", "held", "allowed", "unit", "resets_at", "decision_id"}
 PREFIXES = {"text_completion": "cmpl-"}
 
 
@@ -120,7 +122,7 @@ class Watch:
 def _judge_answer(answer: Any, exchange: Exchange, where: str) -> None:
     if "error" in answer:
         assert set(answer) == {"error"}, where
-        assert set(answer["error"]) == ERROR_KEYS, where
+        assert ERROR_KEYS <= set(answer["error"]) <= ERROR_KEYS | REFUSAL_KEYS, where
         return
     kind = answer["object"]
     needed = KEYS[kind] - ({"usage"} if exchange.is_stream else set())

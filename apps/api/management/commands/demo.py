@@ -123,7 +123,9 @@ def _become_server(port: int) -> None:
         "--blocking-threads", str(settings.WEB_THREADS), "--backpressure", "1024",
         "--no-ws", "--log-level", "error",
     ]  # fmt: skip
-    os.execv(sys.executable, arguments)  # noqa: S606
+    # granian's allocator keeps some 50 kB for each thread that has ever served: see docs/deployment.md.
+    environment = {"_RJEM_MALLOC_CONF": "tcache:false", **os.environ}
+    os.execve(sys.executable, arguments, environment)  # noqa: S606
 
 
 def _port() -> int:

@@ -1,0 +1,178 @@
+"""What operators do with pools, credit lines and entries: the ledger's operations with their audit trail."""
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+
+from apps.core import audit
+from apps.core.actors import Actor
+from apps.core.errors import InvalidField, InvalidRequest
+from apps.core.ids import parse_uuid
+from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits
+from apps.credits import billing, ledger, lots
+from apps.credits.errors import EntryNotFound, EntryNotReversible
+from apps.credits.models import Account, Entry, Grant
+from apps.organizations.models import Organization
+from apps.teams.errors import TeamNotFound
+from apps.teams.models import Team
+
+
+def fund_pool(
+    organization: Organization,
+    *,
+    credits: int,
+    actor: Actor,
+    key: str,
+    reason: str,
+    kind: Grant.Kind = Grant.Kind.PAID,
+    expires_at: datetime | None = None,
+    priority: int | None = None,
+) -> Entry:
+    """Grant an organization's pool whole credits, once per `key`.
+
+    Raises: InvalidRequest beyond what a pool may have, IdempotencyConflict.
+    """
+    with transaction.atomic():
+        before = _pool_micros(organization)
+        entry = ledger.grant_to_pool(
+            organization,
+            amount_micros=credits_to_micros(credits),
+            actor=actor,
+            key=key,
+            reason=reason,
+            kind=kind,
+            expires_at=expires_at,
+            priority=priority,
+        )
+        if _pool_micros(organization) > credits_to_micros(MAX_CREDITS):
+            raise InvalidRequest(f"A pool can have at most {MAX_CREDITS} credits")
+        _audit_pool(organization, before, actor=actor, reason=reason)
+    return entry
+
+
+def allocate(
+    organization: Organization, team: Team, *, credits: int, actor: Actor, key: str, reason: str = ""
+) -> Entry:
+    """Move whole credits from the pool to a team of the organization, once per `key`.
+
+    Raises: TeamNotFound for a team of another organization, PoolTooSmall, IdempotencyConflict.
+    """
+    return _move(ledger.allocate, organization, team, credits, actor, key, reason)
+
+
+def reclaim(
+    organization: Organization, team: Team, *, credits: int, actor: Actor, key: str, reason: str = ""
+) -> Entry:
+    """Move whole credits that came from the pool back to it, once per `key`.
+
+    Raises: TeamNotFound for a team of another organization, ReclaimExceedsAllocation, IdempotencyConflict.
+    """
+    return _move(ledger.reclaim, organization, team, credits, actor, key, reason)
+
+
+def _move(
+    operation: Any, organization: Organization, team: Team, credits: int, actor: Actor, key: str, reason: str
+) -> Entry:
+    if team.organization_id != organization.pk:
+        raise TeamNotFound(f"Team '{team.team_id}' not found in organization '{organization.organization_id}'")
+    with transaction.atomic():
+        pool, wallet = _pool_micros(organization), billing.balance(team).allocated_micros
+        entry: Entry = operation(team, amount_micros=credits_to_micros(credits), actor=actor, key=key, reason=reason)
+        allocated = billing.balance(team).allocated_micros
+        if allocated > credits_to_micros(MAX_CREDITS):
+            raise InvalidRequest(f"A team can be allocated at most {MAX_CREDITS} credits in all")
+        if allocated != wallet:
+            _audit_pool(organization, pool, actor=actor, reason=reason)
+            audit.record(
+                "team.credits",
+                actor=actor,
+                kind="team",
+                id=team.team_id,
+                before={"credits_allocated": exact_credits(wallet)},
+                after={"credits_allocated": exact_credits(allocated)},
+                reason=reason,
+            )
+    return entry
+
+
+def set_credit_line(team: Team, *, credits: int, actor: Actor, reason: str = "") -> None:
+    """How far below zero a team's general wallet may be spent, in whole credits.
+
+    Raises: InvalidField beyond CREDIT_LINE_MAX_CREDITS, CreditLineInUse.
+    """
+    if credits > settings.CREDIT_LINE_MAX_CREDITS:
+        raise InvalidField(
+            "credits", f"A credit line can have at most {settings.CREDIT_LINE_MAX_CREDITS} credits.", value=credits
+        )
+    with transaction.atomic():
+        before = ledger.set_credit_line(team, amount_micros=credits_to_micros(credits))
+        audit.record(
+            "team.credit_line",
+            actor=actor,
+            kind="team",
+            id=team.team_id,
+            before={"credit_line": exact_credits(before)},
+            after={"credit_line": str(credits)},
+            reason=reason,
+        )
+
+
+def reverse(
+    transaction_id: str,
+    *,
+    of: Entry.Kind,
+    micros: int | None,
+    actor: Actor,
+    key: str,
+    reason: str,
+    external_id: str | None = None,
+) -> Entry:
+    """Refund a charge or take back a grant, whichever `of` says; without `micros` all that is left of it.
+
+    Raises: EntryNotFound, EntryNotReversible for an entry of another kind, ReversalExceedsEntry, IdempotencyConflict.
+    """
+    parsed = parse_uuid(transaction_id)
+    original = Entry.objects.filter(pk=parsed).first() if parsed else None
+    if original is None:
+        raise EntryNotFound(f"There is no transaction '{transaction_id[:100]}'")
+    if original.kind != of:
+        wanted = "A charge is refunded" if of == Entry.Kind.CHARGE else "A grant is reversed"
+        raise EntryNotReversible(f"{wanted} here; this transaction is of kind '{original.kind}'.")
+    with transaction.atomic():
+        known = set(original.reversals.values_list("pk", flat=True))
+        entry = ledger.reverse(
+            original, amount_micros=micros, actor=actor, key=key, reason=reason, external_id=external_id
+        )
+        if entry.pk not in known:
+            after = ledger.reversible_micros(original)
+            audit.record(
+                f"credits.{entry.kind}",
+                actor=actor,
+                kind="entry",
+                id=str(original.pk),
+                before={"reversible": exact_credits(after + entry.amount_micros)},
+                after={"reversible": exact_credits(after), "entry": str(entry.pk)},
+                reason=reason,
+            )
+    return entry
+
+
+def _pool_micros(organization: Organization) -> int:
+    pool: Account | None = lots.pool_of(organization)
+    return billing.balance_of(pool).posted_micros if pool is not None else 0
+
+
+def _audit_pool(organization: Organization, before: int, *, actor: Actor, reason: str) -> None:
+    after = _pool_micros(organization)
+    if before != after:
+        audit.record(
+            "organization.credits",
+            actor=actor,
+            kind="organization",
+            id=organization.organization_id,
+            before={"credits_in_pool": exact_credits(before)},
+            after={"credits_in_pool": exact_credits(after)},
+            reason=reason,
+        )
