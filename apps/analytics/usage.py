@@ -24,7 +24,7 @@ Parts = tuple[list[dict[str, Any]], list[int]]
 class Usage:
     """Figures of some jobs. `client_cost_ppm` is the client's cost, the provider's with each job's markup, in
     millionths of a nano-dollar: rounded once, when it is shown, so that parts add up. `unbilled_cost_nanousd` is that
-    part of the provider's cost that is of jobs which were charged nothing."""
+    part of the provider's cost that is of jobs which were charged nothing. What `unpriced_calls` cost is unknown."""
 
     jobs: int = 0
     pending: int = 0
@@ -35,6 +35,7 @@ class Usage:
     calls: int = 0
     successful_calls: int = 0
     failed_calls: int = 0
+    unpriced_calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     provider_cost_nanousd: int = 0
@@ -71,6 +72,7 @@ _SUMS = {
     "calls": Sum("total_calls"),
     "successful_calls": Sum("successful_calls"),
     "failed_calls": Sum("failed_calls"),
+    "unpriced_calls": Sum("unpriced_calls"),
     "prompt_tokens": Sum("prompt_tokens"),
     "completion_tokens": Sum("completion_tokens"),
     "provider_cost_nanousd": Sum("provider_cost_nanousd"),
@@ -174,6 +176,7 @@ def _calls_of(jobs: Jobs) -> Any:
             model=F("model_group_used"),
             status=F("job__status"),
             markup_ppm=F("job__terms__markup_ppm"),
+            unpriced=F("job__unpriced_calls"),
             charged=F("job__charged_micros"),
             uncollected=F("job__uncollected_micros"),
             lost=F("job__lost_cost_nanousd"),
@@ -184,6 +187,7 @@ def _calls_of(jobs: Jobs) -> Any:
 
 def _split(parts: list[dict[str, Any]], weights: list[int]) -> Iterator[tuple[str, Usage]]:
     job = parts[0]
+    unpriced = shares(job["unpriced"], [part["calls"] for part in parts])
     charged, uncollected, lost = (shares(job[name], weights) for name in ("charged", "uncollected", "lost"))
     # A job is counted once, for the model that weighs most.
     heaviest = weights.index(max(weights))
@@ -194,6 +198,7 @@ def _split(parts: list[dict[str, Any]], weights: list[int]) -> Iterator[tuple[st
             calls=part["calls"],
             successful_calls=part["successful_calls"],
             failed_calls=part["failed_calls"],
+            unpriced_calls=unpriced[index],
             prompt_tokens=part["prompt_tokens"],
             completion_tokens=part["completion_tokens"],
             provider_cost_nanousd=provider_nanousd,

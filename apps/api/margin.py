@@ -49,6 +49,8 @@ def _line(line: Margin) -> dict[str, Any]:
         "revenue_usd": usd(line.revenue_nanousd),
         "revenue_is_estimated": revenue.estimated_micros != 0,
         "credits_estimated_exact": exact_credits(revenue.estimated_micros),
+        "cost_is_known": figures.unpriced_calls == 0,
+        "unpriced_calls": figures.unpriced_calls,
         "provider_cost_usd": usd(figures.provider_cost_nanousd),
         "unbilled_cost_usd": usd(figures.unbilled_cost_nanousd),
         "lost_cost_usd": usd(figures.lost_cost_nanousd),

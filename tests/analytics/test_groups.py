@@ -32,6 +32,7 @@ jobs = st.fixed_dictionaries(
         "key_id": st.sampled_from(["", "key-1"]),
         "lost_cost_nanousd": st.integers(0, 100),
         "uncollected_micros": st.integers(0, 100),
+        "unpriced_calls": st.integers(0, 2),
         "at": st.sampled_from(["1 00:00", "15", "31 23:59"]),
     }
 )

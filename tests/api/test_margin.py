@@ -30,6 +30,8 @@ def test_margin_by_job_type(sales, operator):
         "revenue_usd": 3.0,
         "revenue_is_estimated": True,
         "credits_estimated_exact": "3",
+        "cost_is_known": True,
+        "unpriced_calls": 0,
         "provider_cost_usd": 1.0,
         "unbilled_cost_usd": 0.0,
         "lost_cost_usd": 0.0,
@@ -51,6 +53,15 @@ def test_margin_in_days_and_pages(sales, operator):
     assert operator.get("/api/margin?start_date=2026-03-02").json()["total"]["revenue_usd"] == 2.0
     assert [line["job_type"] for line in operator.get("/api/margin?limit=1&offset=1").json()["groups"]] == ["query"]
     assert operator.get("/api/margin?start_date=2027-01-01").json()["total"]["margin_percent"] is None
+
+
+def test_a_cost_that_is_not_known_is_said_so(acme, operator):
+    """B8: a model without a price makes no margin look high."""
+    rows.job(acme, calls=({"model": "fast"}, {"model": "smart"}), unpriced_calls=2)
+
+    for group_by in ("team", "model"):
+        body = operator.get("/api/margin", group_by=group_by).json()
+        assert (body["total"]["cost_is_known"], body["total"]["unpriced_calls"]) == (False, 2)
 
 
 def test_bad_questions_are_refused(operator):
