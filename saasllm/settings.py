@@ -180,6 +180,7 @@ INSTALLED_APPS = [
     "apps.limits",
     "apps.payments",
     "apps.jobs",
+    "apps.analytics",
     "apps.api",
     "apps.openai_compat",
     "saasllm.apps.SaasllmConfig",

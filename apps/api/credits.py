@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api import present, present_lots
+from apps.api import past_balances, present, present_lots
 from apps.api.authentication import ApiView, EitherView, OperatorView
 from apps.api.display import display
 from apps.api.fields import Credits, FutureInstant, Rate, Reason, query_choice, query_error, query_text
@@ -67,10 +67,13 @@ class CheckInput(Input):
 
 
 class TeamBalance(EitherView):
-    """GET /api/credits/teams/{team_id}/balance"""
+    """GET /api/credits/teams/{team_id}/balance: now, or with `at` at that instant."""
 
     def get(self, request: Request, team_id: str) -> Response:
         team = self.team(team_id, refusal="Cannot access credit balance for a different team")
+        at = past_balances.instant_of(request)
+        if at is not None:
+            return Response(past_balances.of_team(team, at))
         balance = billing.balance(team)
         if not balance.exists:
             raise NoCreditAccount(f"No credit account found for team '{team_id}'")

@@ -7,7 +7,7 @@ from pydantic import Field
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api import present, present_lots
+from apps.api import past_balances, present, present_lots
 from apps.api.authentication import OperatorView
 from apps.api.credits import DEFAULT_REASON, Priority, ledger_key
 from apps.api.fields import FutureInstant, Reason
@@ -107,11 +107,14 @@ class FundPool(OperatorView):
 
 
 class PoolBalance(OperatorView):
-    """GET /api/credits/organizations/{organization_id}/balance"""
+    """GET /api/credits/organizations/{organization_id}/balance: now, or with `at` at that instant."""
 
     def get(self, request: Request, organization_id: str) -> Response:
-        organization = organizations.find(organization_id)
-        return Response(_balance(organization, _pool(organization)))
+        organization, at = organizations.find(organization_id), past_balances.instant_of(request)
+        pool = _pool(organization)
+        if at is None:
+            return Response(_balance(organization, pool))
+        return Response({"organization_id": organization_id} | past_balances.of_account(pool, at))
 
 
 class PoolTransactions(OperatorView):

@@ -12,6 +12,7 @@ from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits import pricing
 from apps.credits.allowances import Refill
 from apps.credits.billing import Balance, Plan, Posting
+from apps.credits.models import Entry
 from apps.jobs import escrow
 from apps.jobs.models import Call, Job
 from apps.jobs.streaming.chunks import completion_id, usage
@@ -286,6 +287,11 @@ TRANSACTION_TYPES = {
 PAYMENT_TYPES = {"payment:subscription": "subscription_payment", "payment:one_time": "one_time_payment"}
 
 
+def transaction_type(entry: Entry) -> str:
+    """The kind of an entry in the wire's words."""
+    return PAYMENT_TYPES.get(entry.source) or TRANSACTION_TYPES[entry.kind]
+
+
 def transaction(found: Team, posting: Posting) -> dict[str, Any]:
     """A ledger entry of a team: a positive amount, its direction told by what was posted before and after."""
     return account_transaction(posting, team_id=found.team_id, organization_id=found.organization.organization_id)
@@ -299,7 +305,7 @@ def account_transaction(posting: Posting, *, team_id: str | None, organization_i
         "team_id": team_id,
         "organization_id": organization_id,
         "job_id": entry.job or None,
-        "transaction_type": PAYMENT_TYPES.get(entry.source) or TRANSACTION_TYPES[entry.kind],
+        "transaction_type": transaction_type(entry),
         "credits_amount": whole_credits(entry.amount_micros),
         "credits_before": whole_credits(posting.before_micros),
         "credits_after": whole_credits(posting.after_micros),

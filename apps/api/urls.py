@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.urls import URLPattern, re_path
+from django.urls import URLPattern, include, re_path
 
 from apps.api import (
     access_groups,
@@ -10,12 +10,15 @@ from apps.api import (
     allowances,
     calls,
     corrections,
+    credit_aliases,
     credits,
     currencies,
     decisions,
+    job_reports,
     jobs,
     keys,
     limits,
+    margin,
     model_groups,
     organizations,
     payments,
@@ -27,6 +30,8 @@ from apps.api import (
     quotes,
     rate_cards,
     receipts,
+    statements,
+    stats,
     streams,
     teams,
     top_ups,
@@ -52,9 +57,18 @@ def _split(path: str) -> list[str]:
     return parts[:-1]
 
 
+# Under jobs/, where what follows `teams` or `organizations` may be any word, also one that ends another route there.
+_reports = [
+    route("teams/{team_id}", job_reports.TeamJobList),
+    route("teams/{team_id}/{job_id}", job_reports.TeamJob),
+    route("organizations/{organization_id}/stats", stats.OrganizationStats),
+    route("organizations/{organization_id}/analytics", stats.OrganizationAnalytics),
+]
+
 # Words before ids: they are reserved, so that no team or organization can be called like a route. The call path comes
 # first, since a path is compared with one pattern after the other.
 urlpatterns = [
+    re_path(r"^jobs/(?=teams/|organizations/)", include(_reports)),
     route("jobs/create", jobs.CreateJob),
     route("jobs/create-and-call", calls.CreateAndCall),
     route("jobs/create-and-call-stream", streams.CreateAndCallStream),
@@ -67,10 +81,15 @@ urlpatterns = [
     route("jobs/{job_id}/metadata", jobs.JobMetadata),
     route("jobs/{job_id}/costs", jobs.JobCosts),
     route("jobs/{job_id}/calls/{call_id}", calls.OneCall),
+    route("stats/dashboard", stats.Dashboard),
+    route("margin", margin.MarginReport),
     route("organizations", organizations.OrganizationList),
     route("organizations/create", organizations.CreateOrganization),
     route("organizations/{organization_id}", organizations.OneOrganization),
     route("organizations/{organization_id}/teams", organizations.OrganizationTeams),
+    route("organizations/{organization_id}/usage", usage.OrganizationUsage),
+    route("organizations/{organization_id}/costs", usage.OrganizationCosts),
+    route("organizations/{organization_id}/statements/{period}", statements.OrganizationStatement),
     route("organizations/{organization_id}/status", organizations.OrganizationStatus),
     route("organizations/{organization_id}/suspend", organizations.SuspendOrganization),
     route("organizations/{organization_id}/resume", organizations.ResumeOrganization),
@@ -87,6 +106,9 @@ urlpatterns = [
     route("teams/{team_id}/pause", teams.PauseTeam),
     route("teams/{team_id}/jobs", jobs.TeamJobs),
     route("teams/{team_id}/usage", usage.TeamUsage),
+    route("teams/{team_id}/credits", credits.TeamBalance),
+    route("teams/{team_id}/credits/transactions", credits.TeamTransactions),
+    route("teams/{team_id}/statements/{period}", statements.TeamStatement),
     route("teams/{team_id}/keys", keys.TeamKeys),
     route("teams/{team_id}/keys/{key_id}", keys.OneKey),
     route("teams/{team_id}/keys/{key_id}/rotate", keys.RotateKey),
@@ -142,6 +164,10 @@ urlpatterns = [
     route("limits/{limit_id}/raise", limits.RaiseLimit),
     route("decisions", decisions.DecisionList),
     route("decisions/{decision_id}", decisions.OneDecision),
+    route("credits/balance", credit_aliases.Balance),
+    route("credits/transactions", credit_aliases.Transactions),
+    route("credits/trends", credit_aliases.Trends),
+    route("credits/utilization", stats.CreditUtilization),
     route("credits/teams/{team_id}/balance", credits.TeamBalance),
     route("credits/teams/{team_id}/add", credits.AddCredits),
     route("credits/teams/{team_id}/replenish", credits.Replenish),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from django.db import connection
 
 _REGISTERED: list[str] = []
+_is_to_be_installed = False
 _WHEN: dict[str, str] = {}
 _FUNCTION = """
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS
@@ -80,8 +81,21 @@ def missing() -> list[str]:
 
 def missing_of_existing_tables() -> list[str]:
     """Like `missing`, before the first migrate: a table that does not exist yet misses nothing."""
+    if _is_to_be_installed:
+        return []
     existing = set(connection.introspection.table_names())
     return [name for name in missing() if name.rsplit("_refuse_", 1)[0] in existing]
+
+
+@contextmanager
+def to_be_installed() -> Iterator[None]:
+    """While a migrate judges what it starts from: what is missing is installed at its end."""
+    global _is_to_be_installed
+    _is_to_be_installed = True
+    try:
+        yield
+    finally:
+        _is_to_be_installed = False
 
 
 @contextmanager

@@ -213,6 +213,7 @@ def moved_to_wallets_micros(pool: Account) -> int:
 
 
 def seen_by(wallet: Account, entry: Entry) -> Posting:
+    """An entry as this account, one of its two sides, sees it."""
     if entry.credit_account_id == wallet.pk:
         after = entry.credit_balance_micros or 0
         return Posting(entry, entry.credit_seq or 0, after - entry.amount_micros, after)

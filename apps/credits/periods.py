@@ -25,12 +25,12 @@ GRACE = timedelta(minutes=15)
 def bounds(name: str) -> tuple[datetime, datetime]:
     """A month's first instant, and the first after it. Raises: InvalidField unless it is YYYY-MM."""
     try:
+        if len(name) != 7:
+            raise ValueError
         starts = datetime.strptime(name, "%Y-%m").replace(tzinfo=UTC)
-    except ValueError:
-        starts = None
-    if starts is None or len(name) != 7:
-        raise InvalidField("period", "period must be a month as YYYY-MM, such as 2026-10.", value=name)
-    return starts, (starts + timedelta(days=31)).replace(day=1)
+        return starts, (starts + timedelta(days=31)).replace(day=1)
+    except (ValueError, OverflowError):
+        raise InvalidField("period", "period must be a month as YYYY-MM, such as 2026-10.", value=name) from None
 
 
 def close(name: str, *, actor: Actor) -> tuple[Period, bool]:
