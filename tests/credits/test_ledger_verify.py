@@ -17,6 +17,7 @@ from apps.credits import verification as credits_checks
 from apps.credits.models import Account, Entry
 from apps.jobs import spending
 from apps.jobs import verification as jobs_checks
+from apps.payments import verification as payments_checks
 from tests import make
 from tests.credits import books, racing
 
@@ -41,7 +42,8 @@ def lose_a_credit(team) -> Account:
 
 
 def test_every_check_of_every_app_is_run(db):
-    checks = (*credits_checks.CHECKS, *jobs_checks.CHECKS, spending.windows_follow_from_jobs)
+    of_jobs = (*jobs_checks.CHECKS, spending.windows_follow_from_jobs)
+    checks = (*credits_checks.CHECKS, *of_jobs, *payments_checks.CHECKS)
     registered = {check.__name__ for check in checks}
 
     assert {name.split(".")[1] for name in verification._CHECKS} == registered
