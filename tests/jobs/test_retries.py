@@ -69,7 +69,8 @@ def test_retry_waits_for_the_first_try_s_admission(
         is_written.set()
         assert may_commit.wait(20)
 
-    monkeypatch.setattr(statements, "admit", slowly)
+    for place in (statements, statements.admission):
+        monkeypatch.setattr(place, "admit", slowly)
     with ThreadPoolExecutor(2) as pool:
         first = in_thread(pool, lambda: submitted(acme, job))
         assert is_written.wait(20)
@@ -109,7 +110,8 @@ def test_retry_waits_for_no_other_request(acme: make.Customer, monkeypatch: pyte
         is_written.set()
         assert may_commit.wait(20)
 
-    monkeypatch.setattr(statements, "admit", slowly)
+    for place in (statements, statements.admission):
+        monkeypatch.setattr(place, "admit", slowly)
     with ThreadPoolExecutor(2) as pool:
         other = in_thread(pool, lambda: steps.create_and_call(acme, fingerprint=retries.fingerprint(b"others")))
         assert is_written.wait(20)
