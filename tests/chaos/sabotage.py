@@ -38,7 +38,13 @@ class Cut:
             source = source.replace(guard, instead)
         code = compile(source, f"{module.__file__} (sabotaged)", "exec")
         if isinstance(found, ModuleType):
+            before = dict(vars(module))
             exec(code, module.__dict__)
+            # A package that exports what the module made has the guarded ones still.
+            package = import_module(module.__package__ or module.__name__)
+            for name, value in list(vars(package).items()):
+                if name in before and before[name] is value:
+                    setattr(package, name, vars(module)[name])
             return
         made: dict[str, FunctionType] = {}
         exec(code, module.__dict__, made)
@@ -50,7 +56,7 @@ GUARDS = {
     # Any worker that ever had a call may end it, whoever has it now.
     "fencing": [
         Cut(
-            "apps.jobs.statements",
+            "apps.jobs.statements.ending",
             None,
             {
                 'state__in=Call.OPEN_STATES, claim=param("claim", Call)': "state__in=Call.OPEN_STATES",
@@ -64,7 +70,7 @@ GUARDS = {
         Cut("apps.jobs.services", "complete_job", {"if job.is_closed:": "if False:"}),
         Cut(
             "apps.jobs.lifecycle",
-            "_settle_money",
+            "_settle_credits",
             {"if job.charge_state in (ChargeState.CHARGED, ChargeState.FREE):": "if False:"},
         ),
     ],
@@ -73,10 +79,14 @@ GUARDS = {
             "apps.credits.ledger.charging",
             "charge",
             {
-                'f"charge:job:{job}"': 'f"charge:job:{job}:{new_id()}"',
                 "if held is not None and held.state != Hold.State.OPEN:": "if False:",
                 "holds.close(held, Hold.State.CHARGED)": "holds.close(held, Hold.State.CHARGED) or 0",
             },
+        ),
+        Cut(
+            "apps.credits.ledger.charging",
+            "_post",
+            {'else f"charge:job:{job}"': 'else f"charge:job:{job}:{new_id()}"'},
         ),
     ],
     # Nothing that got stuck is resumed.

@@ -93,7 +93,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
     provider = processes.start_fake_provider()
     with services.temporary_database("saas_deployment") as database_url, services.free_redis_db() as redis_url:
         places = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "LITELLM_BASE_URL": provider.url}
-        assert set(places) | {"WEB_THREADS"} == set(image.services()["web"]["environment"])
+        assert set(places) | {"WEB_THREADS", "_RJEM_MALLOC_CONF"} == set(image.services()["web"]["environment"])
         environment = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": "",
