@@ -12,7 +12,7 @@ from apps.core.clock import iso
 from apps.core.money import PPM, exact_credits, usd
 from apps.credits import billing
 from apps.credits.models import Entry, GrantUse, Hold, RateCardVersion
-from apps.credits.pricing import Mode
+from apps.credits.pricing import Mode, Terms
 from apps.jobs import escrow, receipts
 from apps.jobs.models import Attempt, Call, Job
 from apps.jobs.receipts import Receipt
@@ -40,7 +40,7 @@ def _receipt(found: Receipt, *, to_operator: bool, show_costs: bool) -> dict[str
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "verdict": _verdict(job),
-        "pricing": _pricing(found, to_operator=to_operator),
+        "pricing": _pricing(found, to_operator=to_operator, show_costs=show_costs),
         "escrow": escrow.as_wire(job),
         "calls": [
             _call(call, found.attempts.get(call.pk, []), job, to_operator=to_operator, show_costs=show_costs)
@@ -78,7 +78,7 @@ def _verdict(job: Job) -> dict[str, Any]:
     }
 
 
-def _pricing(found: Receipt, *, to_operator: bool) -> dict[str, Any] | None:
+def _pricing(found: Receipt, *, to_operator: bool, show_costs: bool) -> dict[str, Any] | None:
     """The terms that are frozen on the job, as far as its mode has use for them; null before they are."""
     terms, version = found.terms, found.version
     if terms is None:
@@ -90,18 +90,37 @@ def _pricing(found: Receipt, *, to_operator: bool) -> dict[str, Any] | None:
         "effective_from": iso(version.effective_from) if version else None,
         "mode": terms.mode,
     }
+    is_hybrid = terms.mode == Mode.HYBRID
     if terms.is_metered:
         body["rounding"] = terms.rounding
-        body["minimum_credits"] = exact_credits(terms.minimum_micros)
-    else:
+        if not is_hybrid:
+            body["minimum_credits"] = exact_credits(terms.minimum_micros)
+        if terms.ceiling_micros is not None:
+            body["ceiling_credits"] = exact_credits(terms.ceiling_micros)
+    if is_hybrid or not terms.is_metered:
         body["price_credits"] = exact_credits(terms.price_micros)
-    if terms.mode == Mode.METERED_USD:
+    if terms.mode == Mode.METERED_USD or (terms.allowance_nanousd is not None and show_costs):
         body["credits_per_dollar"] = exact_credits(terms.micros_per_usd)
-    if terms.mode == Mode.METERED_TOKENS:
+    if terms.mode == Mode.METERED_TOKENS or terms.allowance_tokens is not None:
         body["tokens_per_credit"] = terms.tokens_per_credit
+    if terms.allowance_tokens is not None:
+        body["allowance_tokens"] = terms.allowance_tokens
+    body |= _policies(terms)
     if to_operator:
         body["markup_percentage"] = terms.markup_ppm * 100 / PPM
+        body["allowance_usd"] = _usd(terms.allowance_nanousd)
+        body["cost_cap_usd"] = _usd(terms.cost_cap_nanousd)
     return body
+
+
+def _policies(terms: Terms) -> dict[str, Any]:
+    """Those of its policies that are not as by default."""
+    names = ("included_tries", "on_failed", "on_cancelled", "on_partly_failed", "on_abandoned", "policy_percent")
+    return {name: terms.frozen()[name] for name in names if name in terms.frozen()}
+
+
+def _usd(nanousd: int | None) -> float | None:
+    return None if nanousd is None else usd(nanousd, places=9)
 
 
 def _card(version: RateCardVersion | None) -> dict[str, Any]:
@@ -120,6 +139,8 @@ def _call(call: Call, attempts: list[Attempt], job: Job, *, to_operator: bool, s
         "model": call.model_group_used,
         "status": call.state,
         "usage": usage(call),
+        # Of what is more than plain input and output.
+        "usage_classes": call.usage_classes,
         "is_estimated": call.is_estimated,
         "attempts": len(attempts),
         "cost_usd": present.client_cost_usd(job, call.provider_cost_nanousd, places=8, show_costs=show_costs),
@@ -131,6 +152,9 @@ def _call(call: Call, attempts: list[Attempt], job: Job, *, to_operator: bool, s
     }
     if to_operator:
         body["provider_cost_usd"] = usd(call.provider_cost_nanousd, places=9)
+        body["price_source"] = call.price_source
+        body["price_id"] = str(call.price_id) if call.price_id else None
+        body["usage_mismatch"] = call.usage_mismatch
         body["tries"] = [_try(attempt) for attempt in attempts]
     return body
 

@@ -122,6 +122,22 @@ def balance_by_id(account_id: int) -> Balance:
     return balance_of(Account.objects.annotate(is_due=ledger.is_due()).get(pk=account_id))
 
 
+def spendable_on(team: Team, job_type: str, general: Balance) -> int:
+    """Micros that a job of this type may hold: of the general wallet, on credit too, and of those that are for such
+    jobs alone. A query more for a team that has such wallets."""
+    on_general = general.spendable_micros + general.credit_line_micros
+    if not general.has_restricted:
+        return on_general
+    restricted = Account.objects.filter(team=team, kind=Account.Kind.WALLET).exclude(restriction="")
+    beside = sum(
+        max(0, balance_of(wallet).spendable_micros)
+        for wallet in restricted.annotate(is_due=ledger.is_due())
+        if job_type in wallet.restriction.split(",")
+    )
+    # What a take-back left below zero is not made up by others.
+    return max(0, on_general) + beside if beside else on_general
+
+
 def balances(teams: list[Team]) -> dict[int, Balance]:
     """Balances by team's primary key, in one query (and two for each wallet of which something has just expired)."""
     wallets = Account.objects.filter(team__in=teams, kind=Account.Kind.WALLET, restriction="")

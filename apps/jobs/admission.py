@@ -196,7 +196,9 @@ def hold_for_call(job: Job, terms: pricing.Terms, model: ResolvedModel, bound: b
     if terms.cost_cap_nanousd is not None:
         caused = job.provider_cost_nanousd + job.lost_cost_nanousd + job.open_bound_nanousd
         if caused + bound.nanousd > terms.cost_cap_nanousd:
-            raise JobCostCap
+            # Without figures: what providers take is not told to customers.
+            told = dict.fromkeys(("used", "held", "allowed", "unit", "resets_at"))
+            raise JobCostCap(limit="cost_cap", scope="job", id=str(job.pk), **told)
     if not terms.is_metered:
         escrow.require_room(job, lambda _: terms.price_micros)
         if job.held_micros == 0 and terms.price_micros > 0:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 
@@ -10,10 +11,12 @@ from apps.core.errors import InvalidField
 from apps.core.ids import parse_uuid
 from apps.core.money import exact_credits
 from apps.credits import ledger, pricing
-from apps.jobs import admission, escrow, spending, statements
+from apps.credits.errors import InsufficientCredits
+from apps.jobs import admission, escrow, refusals, spending, statements
 from apps.jobs.errors import CeilingTooLow, JobClosed, JobNotFound
 from apps.jobs.models import Job
 from apps.limits import gate
+from apps.limits.errors import SpendLimitReached
 from apps.virtual_keys.services import Principal
 
 
@@ -38,8 +41,16 @@ def change(principal: Principal, *, job_id: str, wanted: Change) -> Job:
     parsed = parse_uuid(job_id)
     if parsed is None:
         raise JobNotFound
+    try:
+        return _changed(principal, parsed, wanted)
+    except (InsufficientCredits, SpendLimitReached) as error:
+        refusals.record_early(principal, error, job_id=str(parsed), kind="job.refused")
+        raise
+
+
+def _changed(principal: Principal, job_id: UUID, wanted: Change) -> Job:
     with transaction.atomic():
-        job = statements.LOCKED_TEAM_JOB.first(id=parsed, team=principal.team.pk)
+        job = statements.LOCKED_TEAM_JOB.first(id=job_id, team=principal.team.pk)
         if job is None:
             raise JobNotFound
         if job.is_closed:

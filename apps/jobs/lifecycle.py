@@ -26,6 +26,8 @@ Status = Job.Status
 ChargeState = Job.ChargeState
 # Who closed a job that nobody did: its card says what that costs.
 CLOSED_BY_SWEEPER = "sweeper"
+# Who set a deadline has not abandoned the job: short ones would make any work free where abandoned jobs are.
+CLOSED_BY_DEADLINE = "deadline"
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ def quote(
         refusals.add(JobCostCap(), is_certain=False)
     most_micros = most.price(terms) if calls or not terms.is_metered else terms.ceiling_micros
     balance = billing.balance(team)
-    available = balance.spendable_micros + balance.credit_line_micros
+    available = billing.spendable_on(team, job_type, balance)
     to_begin = first.price(terms)
     is_affordable = available >= (to_begin if most_micros is None else most_micros)
     if not is_affordable:

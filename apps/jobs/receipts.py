@@ -86,9 +86,9 @@ def arithmetic(receipt: Receipt, *, show_costs: bool) -> list[Line]:
     lines = _price_lines(job, terms, price, show_costs=show_costs)
     due = job.charged_micros + job.uncollected_micros
     lines.append(Line(due - price, lifecycle.due_of(job, terms).explanation))
-    lines.append(Line(-job.uncollected_micros, _why_uncollected(job)))
+    lines += _uncollected_lines(job, due)
     lines.append(Line(-receipt.refunded_micros, "refunded"))
-    return [lines[0], *(line for line in lines[1:] if line.micros)]
+    return _said(lines)
 
 
 def explanation(receipt: Receipt, *, show_costs: bool) -> str:
@@ -102,55 +102,81 @@ def explanation(receipt: Receipt, *, show_costs: bool) -> str:
         return f"Not charged yet: the job is open. So far it comes to {_credits(so_far)}."
     if job.charge_state == ChargeState.PENDING:
         return f"Not charged yet: the charge waits for calls that are still open ({job.open_calls})."
-    return f"0 credits: {_why_free(job)}."
+    return f"0 credits: {_why_free(job, receipt.terms)}."
 
 
 def _price_lines(job: Job, terms: Terms, price: int, *, show_costs: bool) -> list[Line]:
-    """What was used by the card's rate, and what rounding and minimum make of it."""
+    """What was used by the card's rate, and what rounding, minimum and ceiling make of it."""
+    is_hybrid = terms.is_metered and terms.mode == Mode.HYBRID
+    lines = [Line(terms.price_micros, "the flat price of a job")] if is_hybrid else []
     used = _used(job, terms, show_costs=show_costs)
     if used is None:
-        return [Line(price, "the price by its card, rounded" if terms.is_metered else "the flat price of a job")]
+        why = "the price by its card, rounded" if terms.is_metered else "the flat price of a job"
+        lines.append(Line(price - _total(lines), "beyond what that includes, rounded" if is_hybrid else why))
+        return _said(lines)
     exact, why = used
-    lines = [Line(int(exact), why)]
+    lines.append(Line(int(exact), why))
     if terms.rounding != Rounding.NONE:
         up = terms.rounding == Rounding.UP
         whole = (-(-exact // MICROS) if up else exact // MICROS) * MICROS
         lines.append(Line(whole - int(exact), f"rounded {'up' if up else 'down'} to whole credits"))
-    so_far = sum(line.micros for line in lines)
-    if price > so_far and price == terms.minimum_micros:
-        lines.append(Line(price - so_far, f"up to the minimum of {_credits(price)}"))
-        so_far = price
-    lines.append(Line(price - so_far, "by its card's other rules"))
-    return [lines[0], *(line for line in lines[1:] if line.micros)]
+    so_far = _total(lines)
+    if not is_hybrid and so_far < terms.minimum_micros:
+        lines.append(Line(terms.minimum_micros - so_far, f"up to the minimum of {_credits(terms.minimum_micros)}"))
+    ceiling = terms.ceiling_micros
+    if ceiling is not None and _total(lines) > ceiling:
+        lines.append(Line(ceiling - _total(lines), f"down to its card's ceiling of {_credits(ceiling)}"))
+    return _said(lines)
 
 
 def _used(job: Job, terms: Terms, *, show_costs: bool) -> tuple[Fraction, str] | None:
     """Micros by a metered card's rate, exactly, and the rate in words; None for other cards."""
-    if terms.mode == Mode.METERED_TOKENS:
-        micros = Fraction(job.total_tokens * MICROS, terms.tokens_per_credit)
-        return micros, f"{job.total_tokens} tokens at {terms.tokens_per_credit} tokens per credit"
-    if terms.mode == Mode.METERED_USD and show_costs:
-        usd = Fraction(job.provider_cost_nanousd * (PPM + terms.markup_ppm), PPM * NANOUSD)
-        rate = exact_credits(terms.micros_per_usd)
-        # A cost of nano-dollars and a markup of millionths: fifteen places are all of it.
-        return usd * terms.micros_per_usd, f"${_decimal(usd, places=15)} at {rate} credits per dollar"
-    return None
+    if not terms.is_metered:
+        return None
+    if terms.mode == Mode.METERED_TOKENS or terms.allowance_tokens is not None:
+        included = terms.allowance_tokens or 0
+        tokens = max(0, job.total_tokens - included)
+        beyond = f" beyond the {included} that are included" if terms.mode == Mode.HYBRID else ""
+        rate = f"at {terms.tokens_per_credit} tokens per credit"
+        return Fraction(tokens * MICROS, terms.tokens_per_credit), f"{tokens} tokens{beyond} {rate}"
+    if not show_costs:
+        return None
+    markup = Fraction(PPM + terms.markup_ppm, PPM * NANOUSD)
+    # An allowance is of the provider's cost; told is what the team sees of costs.
+    included = terms.allowance_nanousd or 0
+    usd = max(0, lifecycle.work_of(job).billed_nanousd - included) * markup
+    text = f"${_decimal(usd, places=15)}"
+    if terms.mode == Mode.HYBRID:
+        text += f" beyond the ${_decimal(included * markup, places=15)} that are included"
+    if job.billed_lost_nanousd:
+        text += f", failed tries for ${_decimal(job.billed_lost_nanousd * markup, places=15)} among them,"
+    # A cost of nano-dollars and a markup of millionths: fifteen places are all of it.
+    return usd * terms.micros_per_usd, f"{text} at {exact_credits(terms.micros_per_usd)} credits per dollar"
 
 
-def _why_uncollected(job: Job) -> str:
-    if job.max_micros is not None and job.charged_micros == job.max_micros:
-        return "beyond its max_credits"
-    return "could not be collected"
+def _uncollected_lines(job: Job, due: int) -> list[Line]:
+    beyond = 0 if job.max_micros is None else max(0, due - job.max_micros)
+    return [
+        Line(-beyond, "beyond its max_credits"),
+        Line(beyond - job.uncollected_micros, "could not be collected"),
+    ]
 
 
-def _why_free(job: Job) -> str:
-    if job.total_calls == 0:
+def _why_free(job: Job, terms: Terms | None) -> str:
+    if job.total_calls == 0 or terms is None:
         return "no call was made"
     if job.status == Job.Status.COMPLETED and job.successful_calls == 0:
         return "no call succeeded"
-    if job.status == Job.Status.COMPLETED:
-        return "its card's policy makes it free"
-    return f"a {job.status} job is free by its card"
+    return f"{lifecycle.due_of(job, terms).explanation} (its card's policy)"
+
+
+def _total(lines: Iterable[Line]) -> int:
+    return sum(line.micros for line in lines)
+
+
+def _said(lines: list[Line]) -> list[Line]:
+    """The first, and of the others those that change something."""
+    return [lines[0], *(line for line in lines[1:] if line.micros)]
 
 
 def _sum(lines: Iterable[Line]) -> str:

@@ -6,7 +6,6 @@ from django.db import DatabaseError, InterfaceError, transaction
 
 from apps.core import audit
 from apps.core.errors import DomainError
-from apps.credits.errors import InsufficientCredits
 from apps.limits import decisions, gate
 from apps.limits.decisions import Refused
 from apps.limits.gate import Passage
@@ -27,7 +26,8 @@ def record(
     if error is passage.refusal:
         error.headers |= passage.headers
     limits = passage.described()
-    if isinstance(error, InsufficientCredits):
+    if "limit" in error.details and all(state["verdict"] != "refused" for state in limits):
+        # Credits, and what a job may use: no limits that anybody set on the way.
         limits.append({name: error.details.get(name) for name in gate.TOLD} | {"verdict": "refused"})
     try:
         with transaction.atomic():

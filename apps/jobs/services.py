@@ -187,6 +187,9 @@ def _submit_with_job(
             )
         if twin is not None and _attached(twin.pk, wait_s=wait_s, reply_to=reply_to):
             return Submitted(twin.job_id, twin.pk, is_new=False)
+        if new.budget.reserves:
+            # Before the account that the reservation takes, as everywhere.
+            spend.lock(window_ids)
         job = _insert_job(principal, new)
         job.team = fresh
         passage.require_passed()

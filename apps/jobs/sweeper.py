@@ -313,16 +313,16 @@ def _close_abandoned_jobs() -> int:
         open_calls=0,
         active_at__lt=clock.from_now(-settings.JOB_ABANDONED_AFTER_H * 3600),
     )
-    return _close_jobs(stale.order_by("active_at"), why="Abandoned: no activity")
+    return _close_jobs(stale.order_by("active_at"), by=lifecycle.CLOSED_BY_SWEEPER, why="Abandoned: no activity")
 
 
 def _close_jobs_past_deadline() -> int:
     """Jobs that take no more calls, once their open ones have ended."""
     late = Job.objects.filter(status__in=Job.OPEN_STATUSES, open_calls=0, deadline_at__lte=Now())
-    return _close_jobs(late.order_by("deadline_at"), why="Its deadline has passed")
+    return _close_jobs(late.order_by("deadline_at"), by=lifecycle.CLOSED_BY_DEADLINE, why="Its deadline has passed")
 
 
-def _close_jobs(due: "QuerySet[Job, Job]", *, why: str) -> int:
+def _close_jobs(due: "QuerySet[Job, Job]", *, by: str, why: str) -> int:
     """Charged as completed if a call succeeded (else never completing would be free), unless their card says that
     abandoned ones are free; released if none did."""
     closed = 0
@@ -337,7 +337,7 @@ def _close_jobs(due: "QuerySet[Job, Job]", *, why: str) -> int:
             lifecycle.close_job(
                 job,
                 Job.Status.COMPLETED if is_served else Job.Status.FAILED,
-                closed_by=lifecycle.CLOSED_BY_SWEEPER,
+                closed_by=by,
                 error_message=None if is_served else why,
             )
             closed += 1

@@ -84,13 +84,14 @@ class Passage:
 
     def described(self) -> list[dict[str, Any]]:
         """Every limit on its way and how it stood, also those that were not asked."""
-        known = {(state["limit"], state["scope"]) for state in self.states}
+        # As they were last asked: a call may be judged twice.
+        known = {(state["limit"], state["scope"]): state for state in self.states}
         unasked = [
             state(each, used=None, held=None, resets_at=None, verdict="not_checked")
             for each in self.limits
             if (each.metric, each.scope) not in known
         ]
-        return [*self.states, *unasked]
+        return [*known.values(), *unasked]
 
 
 def free() -> Passage:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Sum
 from django.test.utils import CaptureQueriesContext
 
 from apps.credits import card_terms, cards
@@ -13,6 +14,7 @@ from apps.jobs.models import Job
 from apps.teams import services as teams
 from tests import make
 from tests.api.calling import MESSAGES, Caller, located, opened_job
+from tests.credits import books
 
 
 @pytest.fixture
@@ -108,6 +110,21 @@ def test_credits_that_may_or_do_not_suffice(metered):
     assert (found["affordable"], codes(found)) == (False, [("insufficient_credits", False)])
     found = quote(poor, calls=[{"input_tokens": 100, "max_tokens": 1000}])
     assert (found["affordable"], codes(found)) == (False, [("insufficient_credits", True)])
+
+
+def test_credits_for_such_jobs_alone_count(acme, no_worker):
+    """What its admission will hold of: restricted wallets first, without what has expired, then the general one."""
+    put_in_force(acme, "flat", price_credits=103)
+    books.give(acme.team, 5, key="others", job_types=["report"])
+    assert (quote(acme)["affordable"], codes(quote(acme))) == (False, [("insufficient_credits", True)])
+
+    books.give(acme.team, 5, key="such", job_types=["query", "report"])
+
+    found = quote(acme)
+    assert (found["affordable"], codes(found), found["credits_remaining"]) == (True, [], 100)
+    admit(Caller(acme.headers), opened_job(Caller(acme.headers)))
+    assert Hold.objects.aggregate(held=Sum("amount_micros"))["held"] == 103_000_000
+    assert quote(acme)["affordable"] is False
 
 
 def test_cost_cap_of_a_job(metered):

@@ -216,7 +216,7 @@ def test_receipt_says_why_nothing_was_charged(acme: make.Customer, team_key: Cal
     assert said == {
         "nothing": "0 credits: no call was made.",
         "cancelled": "0 credits: no call was made.",
-        "failed": "0 credits: a failed job is free by its card.",
+        "failed": "0 credits: failed: free (its card's policy).",
         "unserved": "0 credits: no call succeeded.",
         "waiting": "Not charged yet: the charge waits for calls that are still open (1).",
     }

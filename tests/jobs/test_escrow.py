@@ -483,7 +483,7 @@ def test_sweeper_closes_a_job_past_its_deadline_and_charges_it_if_a_call_succeed
         "failed",
         "Its deadline has passed",
     )
-    assert {steps.fresh(job).closed_by for job in (done, nothing)} == {"sweeper"}
+    assert {steps.fresh(job).closed_by for job in (done, nothing)} == {"deadline"}
     assert (steps.fresh(open_one).status, steps.fresh(early).status) == ("in_progress", "pending")
     steps.run(call)
     assert sweeper.run().jobs_closed == 1

@@ -13,6 +13,7 @@ from apps.credits.errors import InsufficientCredits, PricesMissing
 from apps.credits.models import Entry, RateCardVersion
 from apps.jobs import execution, lifecycle, services, sweeper
 from apps.jobs.errors import JobCostCap
+from apps.jobs.escrow import Budget
 from apps.jobs.lifecycle import Outcome
 from apps.jobs.models import Attempt, Call, Job
 from tests import make
@@ -195,6 +196,19 @@ def test_B12_abandoned_job_pays_by_its_cards_policy(acme: make.Customer, policy:
     job = abandon(job)
 
     assert (job.status, job.closed_by, steps.money(acme)) == ("completed", "sweeper", (100 - charged, 0))
+
+
+def test_B12_job_at_its_deadline_is_not_abandoned(acme: make.Customer):
+    """Else a deadline of a second would make any job free by a card of which abandoned ones are."""
+    put_in_force(acme, "flat", price_credits=4, on_abandoned="free")
+    job = steps.open_job(acme, budget=Budget(deadline=60))
+    serve(ask(acme, job), usd=0.2)
+    steps.at(job, deadline_at=-1)
+
+    assert sweeper._close_jobs_past_deadline() == 1
+
+    job = steps.fresh(job)
+    assert (job.status, job.closed_by, steps.money(acme)) == ("completed", "deadline", (96, 0))
 
 
 @pytest.mark.parametrize("verdict", ["completed", "failed"])

@@ -1,13 +1,16 @@
 """Limits of spend: held with the job, used with its charge, given back with its release. B2: no phantom refusals."""
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Sum
+from django.test.utils import CaptureQueriesContext
 
 from apps.core import verification
 from apps.core.money import MICROS
 from apps.credits.models import Account, Hold
 from apps.jobs import execution, sweeper
+from apps.jobs import services as jobs
+from apps.jobs.escrow import Budget
 from apps.jobs.models import Call, Job
 from apps.limits import services
 from apps.limits.errors import SpendLimitReached
@@ -73,6 +76,20 @@ def test_a_call_without_credits_holds_nothing_of_its_limits(db):
     (spend, credits) = Decision.objects.get().limits
     assert (spend["limit"], spend["verdict"]) == (Metric.SPEND_DAY, "passed")
     assert (credits["limit"], credits["verdict"], credits["allowed"]) == ("credits", "refused", 0)
+
+
+def test_windows_are_locked_before_the_account_that_a_reservation_of_a_jobs_only_call_takes(customer):
+    limit("team", "acme", Metric.SPEND_DAY, 50)
+    new = jobs.NewJob("query", budget=Budget(max_micros=20 * MICROS, reserves=True))
+    with CaptureQueriesContext(connection) as queries:
+        jobs.submit_one_call_job(customer.principal, new, steps.request_for(), wait_s=28, reply_to="")
+    assert windows() == [("team", 20, 0)]
+    statements = [query["sql"] for query in queries]
+    window, account = (
+        next(place for place, sql in enumerate(statements) if sql.startswith(start) and table in sql)
+        for start, table in (("SELECT", '"limits_spendwindow"."held_micros"'), ("UPDATE", "credits_account"))
+    )
+    assert window < account
 
 
 def test_further_calls_of_a_job_that_holds_its_price_are_not_refused(customer):
