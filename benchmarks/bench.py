@@ -1,7 +1,8 @@
 """`make bench`: calls a second, latency and CPU a call of the running system, on PostgreSQL and Redis.
 
-Web, one worker and beat run as real processes against a provider that answers at once. 0: done; 1: a call went
-wrong, so the figures mean nothing; 2: it could not be run.
+Web, one worker and beat run as real processes against a provider that answers at once; `ledger-hot` and `ledger-wide`
+are the ledger alone, beside SQL written by hand. 0: done; 1: a call went wrong, so the figures mean nothing; 2: it
+could not be run.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from benchmarks import compare, report
+from benchmarks import compare, ledger, report
 from benchmarks.load import WORKLOADS
 from benchmarks.measure import LoadFailed, Window, measure, running_load
 from benchmarks.sampler import NoSampler, sampler
@@ -23,7 +24,10 @@ from tests.harness.processes import NotReady
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.compare and options.workload and not _windows(options):
+        parser.error("--compare is of calls; the ledger is compared with SQL written by hand in every run.")
     if not services.reachable():
         services.main()
         return 2
@@ -35,6 +39,26 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
+    windows, of_ledger = _windows(options), _ledger_workloads(options)
+    rows: list[report.Row] = []
+    found: dict[str, Any] = {}
+    if windows:
+        rows = _measure_calls(options, windows)
+    if of_ledger:
+        _say(options, f"{', '.join(of_ledger)} …")
+        found = ledger.measure(of_ledger, options.clients, seconds=options.seconds, wallets=options.wallets)
+    if options.json:
+        print(
+            json.dumps({"setup": _setup(options), "rows": [row.as_json() for row in rows], "ledger": found}, indent=2)
+        )
+    elif of_ledger:
+        print(f"\n{ledger.table(found)}")
+    for difference in found.get("differences", []):
+        print(difference, file=sys.stderr)
+    return verdict(rows) or int(bool(found.get("differences")))
+
+
+def _measure_calls(options: argparse.Namespace, windows: Sequence[Window]) -> list[report.Row]:
     with ExitStack() as cleanup:
         # Before anything is started: a missing sampler should not cost half a minute.
         sampling = sampler(options.profile) if options.profile else None
@@ -43,20 +67,18 @@ def _measure(options: argparse.Namespace) -> int:
         stack = cleanup.enter_context(running_stack(_plan(options), provider_url=provider.url))
         load = cleanup.enter_context(running_load())
         rows = []
-        for window in _windows(options):
+        for window in windows:
             _say(options, f"{window.workload}, {window.clients} clients, {window.seconds:g} s …")
             rows.append(measure(stack, load, provider, window, sampler=sampling))
         if any(row.errors for row in rows):
             print(stack.log_tails(), file=sys.stderr)
-    if options.json:
-        print(json.dumps({"setup": _setup(options), "rows": [row.as_json() for row in rows]}, indent=2))
-    else:
+    if not options.json:
         print(_heading(options), report.table(rows), report.notes(rows), sep="\n\n")
     if sampling is not None:
         print(
             f"\nWhere {options.profile} spends its CPU (the figures above suffer from looking):\n{sampling.table()}"
         )
-    return verdict(rows)
+    return rows
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -103,8 +125,13 @@ def _windows(options: argparse.Namespace) -> list[Window]:
     return [
         Window(workload, clients, seconds=options.seconds, warmup_s=options.warmup)
         for workload in options.workload or WORKLOADS
+        if workload in WORKLOADS
         for clients in options.clients
     ]
+
+
+def _ledger_workloads(options: argparse.Namespace) -> list[str]:
+    return [workload for workload in options.workload or ledger.WORKLOADS if workload in ledger.WORKLOADS]
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -156,8 +183,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of each window")
     parser.add_argument("--warmup", type=float, default=3.0, help="seconds of the same load before each window")
     parser.add_argument("--clients", type=_numbers, default=[1, 64], help="comma-separated, e.g. 1,64")
-    parser.add_argument("--workload", action="append", choices=list(WORKLOADS), help="repeatable; all by default")
+    parser.add_argument(
+        "--workload", action="append", choices=[*WORKLOADS, *ledger.WORKLOADS], help="repeatable; all by default"
+    )
     parser.add_argument("--teams", type=int, default=64)
+    parser.add_argument("--wallets", type=int, default=ledger.WALLETS, help="of ledger-wide")
     parser.add_argument("--hot", action="store_true", help="one team: all clients on one wallet")
     parser.add_argument("--web", choices=["granian", "gunicorn"], default="granian")
     parser.add_argument("--web-threads", type=int, default=Plan().web_threads)

@@ -212,7 +212,7 @@ def test_failure_before_the_first_piece_has_a_status_of_its_own(team_key, provid
     assert answer.json()["detail"] == "LLM call failed: too many requests"
 
 
-def test_provider_that_dies_ends_the_stream_with_an_error_and_what_was_sent_is_counted(team_key, provider):
+def test_b3_provider_that_dies_ends_the_stream_with_an_error_and_what_was_sent_is_counted(team_key, provider):
     provider.script = [piece("Some words"), GatewayError("provider_broken", "it broke off", status=503)]
     job_id = opened_job(team_key)
 
@@ -363,7 +363,7 @@ def test_place_is_given_back_at_the_end_and_after_a_refusal(team_key, provider):
     assert replies.mailbox()._waiting._value == free
 
 
-def test_client_that_left_and_asks_again_is_given_the_whole_answer(team_key, provider):
+def test_b3_client_that_left_and_asks_again_is_given_the_whole_answer(team_key, provider):
     job_id = opened_job(team_key)
     leave_after_first(stream(team_key, job_id))
 
@@ -409,7 +409,7 @@ def test_same_idempotency_key_is_given_the_whole_answer(team_key, provider):
     assert len(provider.requests) == 1
 
 
-def test_stream_that_is_not_wanted_any_more_is_broken_off_and_paid_as_far_as_it_went(team_key, provider, acme):
+def test_b3_stream_that_is_not_wanted_any_more_is_broken_off_and_paid_as_far_as_it_went(team_key, provider, acme):
     BillingSettings.objects.update_or_create(team=acme.team, defaults={"cancels_left_streams": True})
 
     def leave() -> None:

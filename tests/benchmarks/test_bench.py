@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from benchmarks import bench, compare, held, measure, report, sampler, steps, usage
+from benchmarks import bench, compare, held, ledger, measure, report, sampler, steps, usage
 from benchmarks.load import percentile
 from tests.harness import processes, services
 
@@ -35,7 +35,8 @@ def test_answers_are_measured_and_a_refused_caller_makes_the_run_fail(capsys: py
     # Of four web threads three may wait for calls, so that two clients fit and four do not.
     arguments = ["--seconds", "0.2", "--warmup", "0.1", "--clients", "2,4", "--teams", "2", "--web-threads", "4"]
 
-    assert bench.main([*arguments, "--json"]) == 1
+    http = [option for workload in ("llm-call", "workflow", "stream") for option in ("--workload", workload)]
+    assert bench.main([*arguments, *http, "--json"]) == 1
 
     printed = capsys.readouterr()
     rows = {(row["workload"], row["clients"]): row for row in json.loads(printed.out)["rows"]}
@@ -55,6 +56,27 @@ def test_answers_are_measured_and_a_refused_caller_makes_the_run_fail(capsys: py
     assert streams["first_p50_ms"] > streams["direct_first_p50_ms"] > 0
     assert rows["llm-call", 4]["errors"] > 0
     assert "llm-call: 503" in printed.err
+
+
+@pytest.mark.services
+def test_ledger_is_measured_beside_the_same_rows_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--seconds", "0.1", "--clients", "1,64", "--wallets", "5"]
+    arguments += ["--workload", "ledger-hot", "--workload", "ledger-wide", "--json"]
+
+    assert bench.main(arguments) == 0
+
+    printed = json.loads(capsys.readouterr().out)
+    found = printed["ledger"]
+    # Threads of one process are no more than help.
+    assert [(row["workload"], row["wallets"], row["clients"]) for row in found["rows"]] == [
+        ("ledger-hot", 1, 1),
+        ("ledger-hot", 1, 8),
+        ("ledger-wide", 5, 1),
+        ("ledger-wide", 5, 8),
+    ]
+    assert all(row["jobs_per_s"] > 0 and row["by_hand_per_s"] > 0 and row["ratio"] > 0 for row in found["rows"])
+    assert printed["rows"] == found["differences"] == []
+    assert "ledger-wide" in ledger.table(found)
 
 
 @pytest.mark.services

@@ -25,18 +25,24 @@ GRACE_DAYS = 5
 
 @dataclass(eq=False)
 class Lot:
-    """Credits of one grant. `expires` on that day, NEVER if not; `source` is the pool's lot that it came from."""
+    """Credits of one grant. `expires` on that day, NEVER if not; `source` is the pool's lot that it came from.
+
+    `dated` is the number of when that day was fixed, where it was before the lot was made.
+    """
 
     kind: str
     expires: int
     number: int
     remaining: int
     source: "Lot | None" = None
+    dated: int | None = None
 
     @property
     def instant(self) -> tuple[int, int]:
-        """Of those that expire on one day, a lot goes with the first that it was a part of."""
-        return self.expires, self.source.number if self.source else self.number
+        """Of those that expire on one day, the first dated goes first, a part of a lot with the whole."""
+        if self.source is not None:
+            return self.source.instant
+        return self.expires, self.number if self.dated is None else self.dated
 
     @property
     def rank(self) -> tuple[int, tuple[int, int], int]:
@@ -124,8 +130,10 @@ class Account:
         self.seq += 1
         return Posted(kind, abs(change), self, external_id)
 
-    def add_lot(self, kind: str, expires: int, amount: int, source: Lot | None = None) -> Lot:
-        lot = Lot(kind, expires, self.auditor.next_number(), amount, source)
+    def add_lot(
+        self, kind: str, expires: int, amount: int, source: Lot | None = None, dated: int | None = None
+    ) -> Lot:
+        lot = Lot(kind, expires, self.auditor.next_number(), amount, source, dated)
         self.lots.append(lot)
         paid = min(self.debt, amount)
         self.debt -= paid

@@ -8,6 +8,7 @@ from django.db.models import F
 from apps.core.verification import Difference
 from apps.credits import ledger
 from apps.credits.models import Account, Entry, Grant, GrantUse, Hold
+from apps.credits.models_offers import Allowance, ScheduledGrant, Voucher
 from apps.credits.verification import CHECKS
 from apps.teams.models import Team
 from tests import make
@@ -73,6 +74,9 @@ def pass_days(days: float) -> None:
     Account.objects.filter(next_expiry_at__isnull=False).update(next_expiry_at=F("next_expiry_at") - by)
     Grant.objects.filter(expires_at__isnull=False).update(expires_at=F("expires_at") - by)
     Hold.objects.update(opened_at=F("opened_at") - by)
+    Voucher.objects.update(expires_at=F("expires_at") - by)
+    Allowance.objects.update(anchor_at=F("anchor_at") - by, next_at=F("next_at") - by)
+    ScheduledGrant.objects.update(effective_at=F("effective_at") - by, expires_at=F("expires_at") - by)
 
 
 def rows() -> tuple[int, int, int, int]:

@@ -34,6 +34,14 @@ def test_charge_posts_one_entry_and_closes_the_hold(funded):
     assert books.figures(funded) == {"posted": 6, "held": 0, "debt": 0, "allocated": 10, "used": 4}
 
 
+def test_plain_hold_and_charge_ask_as_little_as_they_can(funded, django_assert_num_queries, is_postgresql):
+    """Writes to several tables are one statement on PostgreSQL."""
+    with django_assert_num_queries(1 if is_postgresql else 2):
+        books.hold(funded, 4, job="job")
+    with django_assert_num_queries(4 if is_postgresql else 7):
+        books.charge(funded, 4, job="job")
+
+
 def test_charge_below_the_hold_gives_the_rest_back(funded):
     books.hold(funded, 10, job="job")
 

@@ -1,15 +1,20 @@
 """Generated sequences of operations against an auditor that predicts each reply and every balance.
 
-LEDGER_MODEL_EXAMPLES and LEDGER_MODEL_STEPS make it as long as one likes; LEDGER_MODEL_SHRINK finds the shortest
-failure.
+With CI set 500 sequences of 50 steps, the same in every run, so that a change is judged by what it changed. Elsewhere
+a few, others each time. LEDGER_MODEL_EXAMPLES and LEDGER_MODEL_STEPS make it as long as one likes;
+LEDGER_MODEL_SHRINK finds the shortest failure.
 """
 
 import os
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import hypothesis
+import pytest
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
@@ -29,11 +34,15 @@ from apps.credits import billing, ledger
 from apps.credits.models import Account, Entry, Grant, Hold
 from apps.teams.models import Team
 from tests import make
-from tests.credits import auditor as model
 from tests.credits import books
 from tests.credits.auditor import GRACE_DAYS, NEVER, Auditor, Charged, Held, Posted
+from tests.credits.auditor_offers import Offers
+from tests.credits.offers_rules import OffersRules
 
-EXAMPLES = int(os.environ.get("LEDGER_MODEL_EXAMPLES", "20"))
+IS_CI = bool(os.environ.get("CI"))
+EXAMPLES = int(os.environ.get("LEDGER_MODEL_EXAMPLES", "500" if IS_CI else "20"))
+# Each is a test of its own, for the workers of a parallel run to share.
+PARTS = 5 if EXAMPLES >= 100 else 1
 STEPS = int(os.environ.get("LEDGER_MODEL_STEPS", "50"))
 # Shrinking a failure to its shortest form takes minutes; the seed that is printed repeats it as it was.
 PHASES = [phase for phase in Phase if phase != Phase.shrink or "LEDGER_MODEL_SHRINK" in os.environ]
@@ -55,7 +64,7 @@ def type_of(job: str) -> str:
     return "r" if ord(job[-1]) % 2 else "x"
 
 
-class LedgerMachine(RuleBasedStateMachine):
+class LedgerMachine(OffersRules, RuleBasedStateMachine):
     """A team's wallets, its organization's pool, and their auditor. Each run is rolled back at its end."""
 
     team: Team
@@ -73,7 +82,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def start(self, credit_line: int, amount: int) -> Any:
         Account.objects.filter(team=self.team).update(credit_line_micros=credit_line)
         self.auditor = Auditor(credit_line)
-        self.ids: dict[Posted, Any] = {}
+        self.offers = Offers(self.auditor)
+        self.ids: dict[Any, Any] = {}
         return self.grant_of("start", amount, "paid", NEVER, None)
 
     @rule(
@@ -147,10 +157,11 @@ class LedgerMachine(RuleBasedStateMachine):
         self.hold(f"job {self.number}", amount)
         return self.charge(f"job {self.number}", max(0, amount + more))
 
-    @rule(days=st.integers(1, 6))
-    def days_pass(self, days: int) -> None:
+    @rule(target=originals, days=st.integers(1, 6), is_swept=st.booleans())
+    def days_pass(self, days: int, is_swept: bool) -> Any:
         self.auditor.today += days
         books.pass_days(days)
+        return self.give_what_is_due() if is_swept else multiple()
 
     @rule()
     def sweep(self) -> None:
@@ -226,26 +237,19 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self._do(ledger.charge, self.other, job=job, amount_micros=1) is IdempotencyConflict
 
     @invariant()
-    def figures_are_as_predicted(self) -> None:
+    def balances_lots_and_holds_are_as_predicted(self) -> None:
         if not hasattr(self, "auditor"):
             return
+        accounts = {self._name(account): account for account in self._accounts()}
+        lots, holds = self._rows_by_account([account.pk for account in accounts.values()])
         for expected in self.auditor.accounts:
-            account = self._account(expected)
+            account = accounts.get(expected.name, Account())
             names = ("posted", "held", "debt", "allocated", "used", "credit_line")
             figures = {name: getattr(expected, name) for name in names} | {"seq": expected.seq}
             assert {name: getattr(account, f"{name}_micros") for name in names} | {"seq": account.seq} == figures
             assert account.posted_micros - account.held_micros + account.credit_line_micros + account.debt_micros >= 0
-
-    @invariant()
-    def lots_and_holds_are_as_predicted(self) -> None:
-        if not hasattr(self, "auditor"):
-            return
-        for expected in self.auditor.accounts:
-            account = self._account(expected)
-            lots = Grant.objects.filter(account=account.pk).values_list("kind", "remaining_micros")
-            assert list(lots) == [(lot.kind, lot.remaining) for lot in expected.in_burn_order]
-            holds = Hold.objects.filter(account=account.pk, state="open").values_list("job", "amount_micros")
-            assert dict(holds) == {
+            assert lots[account.pk] == [(lot.kind, lot.remaining) for lot in expected.in_burn_order]
+            assert holds[account.pk] == {
                 job: held.parts[expected].amount
                 for job, held in self.auditor.holds.items()
                 if held.is_open and expected in held.parts
@@ -267,12 +271,25 @@ class LedgerMachine(RuleBasedStateMachine):
             transaction.set_rollback(True)
             self.run_of_its_own.__exit__(None, None, None)
 
-    def _account(self, expected: model.Account) -> Account:
-        if expected.name == "pool":
-            found = Account.objects.filter(kind="pool", organization=self.team.organization)
-        else:
-            found = Account.objects.filter(team=self.team, restriction=expected.name)
-        return found.first() or Account()
+    def _accounts(self) -> Iterable[Account]:
+        pool = Q(kind=Account.Kind.POOL, organization=self.team.organization_id)
+        return Account.objects.filter(Q(team=self.team) | pool)
+
+    def _name(self, account: Account) -> str:
+        return "pool" if account.kind == Account.Kind.POOL else account.restriction
+
+    def _rows_by_account(self, ids: list[int]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+        """Lots in burn order, and what each job holds: few queries, since this is asked after every step."""
+        lots: dict[Any, list[tuple[str, int]]] = defaultdict(list)
+        for account_id, *lot in Grant.objects.filter(account__in=ids).values_list(
+            "account", "kind", "remaining_micros"
+        ):
+            lots[account_id].append(tuple(lot))
+        holds: dict[Any, dict[str, int]] = defaultdict(dict)
+        open_holds = Hold.objects.filter(account__in=ids, state="open")
+        for account_id, job, amount in open_holds.values_list("account", "job", "amount_micros"):
+            holds[account_id][job] = amount
+        return lots, holds
 
     def _predict(self, operation: Any, *args: Any) -> Any:
         return _outcome(lambda: operation(*args))
@@ -305,20 +322,23 @@ def _outcome(operation: Any) -> Any:
         return type(error)
 
 
-def test_ledger_does_what_the_auditor_predicts(team, other_team, settings):
+@pytest.mark.parametrize("part", range(PARTS))
+def test_ledger_does_what_the_auditor_predicts(team, other_team, settings, part):
     settings.REFUND_GRACE_DAYS = GRACE_DAYS
 
     class Machine(LedgerMachine):
         pass
 
     Machine.team, Machine.other = team, other_team
-    run_state_machine_as_test(
-        Machine,
-        settings=hypothesis.settings(
-            max_examples=EXAMPLES,
-            stateful_step_count=STEPS,
-            deadline=None,
-            phases=PHASES,
-            suppress_health_check=list(HealthCheck),
-        ),
+    profile = hypothesis.settings(
+        max_examples=-(-EXAMPLES // PARTS),
+        stateful_step_count=STEPS,
+        deadline=None,
+        phases=PHASES,
+        # What differs from part to part is the seed: else each would repeat the first.
+        derandomize=False,
+        database=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
     )
+    run_state_machine_as_test(hypothesis.seed(part)(Machine) if IS_CI else Machine, settings=profile)

@@ -1,5 +1,6 @@
 """A customer's work as its code does it, through the product's services; only the provider is fake."""
 
+import hashlib
 from collections import deque
 from typing import Any
 
@@ -54,7 +55,8 @@ def submit(customer: make.Customer, job: Job, text: str = "Is it so?", **more: A
     """Admit a call. Its id."""
     model = more.pop("model", None)
     body = {"messages": [{"role": "user", "content": text}], **more}
-    request = services.CallRequest(body=body, fingerprint=f"{job.pk}:{text}", model=model)
+    fingerprint = hashlib.sha256(f"{job.pk}:{text}".encode()).hexdigest()
+    request = services.CallRequest(body=body, fingerprint=fingerprint, model=model)
     submitted = services.submit_call(customer.principal, request, job_id=str(job.pk), wait_s=28, reply_to="")
     return str(submitted.call_id)
 

@@ -14,7 +14,7 @@ from tests.services.stack import wait_until
 pytestmark = pytest.mark.services
 
 
-def test_call_of_a_killed_worker_is_taken_over_and_settled_once(
+def test_b10_call_of_a_killed_worker_is_taken_over_and_settled_once(
     platform: Platform, background: ThreadPoolExecutor
 ) -> None:
     customer = platform.customer()
@@ -92,7 +92,7 @@ def test_call_outlives_the_web_process_that_waited_for_it(platform: Platform, ba
     assert platform.charges(job_id) == [1_000_000]
 
 
-def test_cut_database_connections_during_a_call_cost_nothing(
+def test_b10_cut_database_connections_during_a_call_cost_nothing(
     platform: Platform, background: ThreadPoolExecutor
 ) -> None:
     customer = platform.customer()

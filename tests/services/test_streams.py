@@ -97,7 +97,9 @@ def test_first_piece_comes_while_the_provider_holds_the_rest_back(platform: Plat
     }
 
 
-def test_clients_that_cut_the_line_anywhere_are_counted_and_answered_later(platform: Platform, web: Process) -> None:
+def test_b3_clients_that_cut_the_line_anywhere_are_counted_and_answered_later(
+    platform: Platform, web: Process
+) -> None:
     customer = platform.customer("metered", web=web)
     draw = random.Random(20)
     texts = {f"{web.name}-{number}": question(f"Cut {number}", words=40) for number in range(3 * PLACES)}

@@ -61,16 +61,19 @@ def lock(*account_ids: int) -> bool:
 IS_PLAIN = "(next_expiry_at IS NULL OR next_expiry_at > CURRENT_TIMESTAMP) AND NOT has_restricted"
 
 
+# By micros, the team's id, micros again.
+RESERVE = (
+    "UPDATE credits_account SET held_micros = held_micros + %s"  # noqa: S608  (a constant)
+    " WHERE team_id = %s AND kind = 'wallet' AND restriction = ''"
+    f" AND posted_micros - held_micros + credit_line_micros >= %s AND {IS_PLAIN} RETURNING id"
+)
+
+
 def reserve(team: Team, amount_micros: int) -> int | None:
     """Raise `held` of the general wallet if that much can be spent, and nothing else is to be decided. Its id, or
     None."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE credits_account SET held_micros = held_micros + %s"  # noqa: S608  (a constant)
-            " WHERE team_id = %s AND kind = 'wallet' AND restriction = ''"
-            f" AND posted_micros - held_micros + credit_line_micros >= %s AND {IS_PLAIN} RETURNING id",
-            [amount_micros, team.pk, amount_micros],
-        )
+        cursor.execute(RESERVE, [amount_micros, team.pk, amount_micros])
         row = cursor.fetchone()
     return int(row[0]) if row else None
 

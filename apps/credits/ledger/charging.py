@@ -42,6 +42,7 @@ _TEAM_HOLDS: Select[Hold] = Select(
             "account__held_micros",
             "account__credit_line_micros",
             "account__seq",
+            "account__restriction",
             "account__has_restricted",
         )
     )
