@@ -58,7 +58,7 @@ def admit(
 ) -> Call:
     """Check, hold and queue, under the job's lock. `job.team` is fresh.
 
-    `window_ids` are the spend windows that the job counts in if this is its first call.
+    `window_ids` are the spend windows that the job counts in if this is its first call, or its key's first.
     """
     require_active(job.team.status, job.team.organization.status)
     if job.is_closed:
@@ -73,6 +73,8 @@ def admit(
         terms = freeze(job, pricing.terms_in_force(job.team, job.job_type))
     if job.total_calls == 0:
         spending.begin(job, window_ids, before=passage)
+    else:
+        spending.join(job, window_ids, before=passage)
     bound = bounds.of_call(request.body, model)
     with spending.counted(job, before=passage):
         hold_for_call(job, terms, model, bound)

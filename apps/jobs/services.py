@@ -15,7 +15,7 @@ from apps.core import clock, idempotency
 from apps.core.combining import Combiner
 from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict
-from apps.core.ids import parse_uuid
+from apps.core.ids import new_id, parse_uuid
 from apps.core.prepared import Select
 from apps.credits import billing, ledger, pricing
 from apps.credits.errors import InsufficientCredits
@@ -56,7 +56,7 @@ def open_job(principal: Principal, new: NewJob, *, idempotent: idempotency.Reque
                 return find_job(principal.team, slot.result["job_id"]), True
             admission.require_metadata_fits("metadata", new.metadata)
             _require_active(principal.team)
-            job = _insert_job(principal, new)
+            job = _insert_job(principal, new, new_id())
             if slot is not None:
                 slot.record({"job_id": str(job.pk)})
     except InsufficientCredits as error:
@@ -148,15 +148,17 @@ def submit_one_call_job(
     A refused one leaves a failed, uncharged job that says why.
     """
     admission.require_metadata_fits("job_metadata", new.metadata)
+    # Of the refused job too: by it a refusal may name the job that was undone.
+    job_id = new_id()
     with passing.enter(principal, request, user_id=new.user_id) as passage:
         try:
-            submitted = _submit_with_job(principal, new, request, passage, wait_s, reply_to, idempotent)
+            submitted = _submit_with_job(principal, new, request, passage, job_id, wait_s, reply_to, idempotent)
         except IdempotencyConflict:
             # No refused job: the key belongs to another request, which has its own.
             raise
         except DomainError as error:
             with transaction.atomic():
-                failed = _insert_job(principal, new, refused=error)
+                failed = _insert_job(principal, new, job_id, refused=error)
             refused = decisions.Refused(str(failed.pk), passage.model or request.model or "", new.user_id)
             refusals.record(principal, error, refused, passage)
             raise
@@ -168,6 +170,7 @@ def _submit_with_job(
     new: NewJob,
     request: CallRequest,
     passage: Passage,
+    job_id: UUID,
     wait_s: float,
     reply_to: str,
     idempotent: idempotency.Request | None,
@@ -190,7 +193,7 @@ def _submit_with_job(
         if new.budget.reserves:
             # Before the account that the reservation takes, as everywhere.
             spend.lock(window_ids)
-        job = _insert_job(principal, new)
+        job = _insert_job(principal, new, job_id)
         job.team = fresh
         passage.require_passed()
         call = admission.admit(
@@ -358,8 +361,9 @@ def _require_active(team: Team) -> None:
     require_active(fresh.status, fresh.organization.status)
 
 
-def _insert_job(principal: Principal, new: NewJob, *, refused: DomainError | None = None) -> Job:
+def _insert_job(principal: Principal, new: NewJob, job_id: UUID, *, refused: DomainError | None = None) -> Job:
     job = Job(
+        pk=job_id,
         organization_id=principal.organization.pk,
         team_id=principal.team.pk,
         key_id=principal.key_id,

@@ -9,7 +9,7 @@ from apps.core.verification import Difference
 from apps.jobs.models import Job
 from apps.limits import spend
 from apps.limits.gate import Passage
-from apps.limits.models import SpendWindow
+from apps.limits.models import Scope, SpendWindow
 
 
 def begin(job: Job, window_ids: list[int], *, before: Passage) -> None:
@@ -17,12 +17,28 @@ def begin(job: Job, window_ids: list[int], *, before: Passage) -> None:
 
     Raises: SpendLimitReached.
     """
-    if not window_ids:
-        return
-    job.spend_windows = window_ids
-    Job.objects.filter(pk=job.pk).update(spend_windows=window_ids)
+    if window_ids:
+        _count_in(job, window_ids, before)
+
+
+def join(job: Job, window_ids: list[int], *, before: Passage) -> None:
+    """Have a locked job count for the key of a later call too. Else a limited key would spend without limit in jobs
+    that another key began. A query only for keys with limits of spend.
+
+    Raises: SpendLimitReached.
+    """
+    if any(each.scope == Scope.KEY for each in before.spends):
+        more = spend.of_other_keys(window_ids, than=job.spend_windows or [])
+        if more:
+            _count_in(job, more, before)
+
+
+def _count_in(job: Job, window_ids: list[int], before: Passage) -> None:
+    job.spend_windows = sorted({*(job.spend_windows or []), *window_ids})
+    Job.objects.filter(pk=job.pk).update(spend_windows=job.spend_windows)
     if job.held_micros:
-        windows = spend.lock(window_ids)
+        # All of them, as they are locked in the order of their ids.
+        windows = [window for window in spend.lock(job.spend_windows) if window.pk in window_ids]
         spend.require_room(windows, job.held_micros, before.states)
         spend.post(windows, held_micros=job.held_micros, used_micros=0)
 

@@ -60,6 +60,14 @@ def zone_of(limit: Applied, organizations: str) -> str:
     return "UTC" if limit.scope == Scope.PLATFORM else organizations
 
 
+def of_other_keys(ids: Sequence[int], *, than: Sequence[int]) -> list[int]:
+    """Those of these windows that are of keys which none of the others is of, whatever the period."""
+    rows = SpendWindow.objects.filter(scope=Scope.KEY, pk__in=[*ids, *than]).order_by("pk")
+    found = list(rows.values_list("pk", "subject"))
+    known = {subject for pk, subject in found if pk in than}
+    return [pk for pk, subject in found if pk in ids and subject not in known]
+
+
 def lock(ids: Sequence[int]) -> list[SpendWindow]:
     """These windows under their row locks: after the job, before accounts."""
     return list(SpendWindow.objects.select_for_update().filter(pk__in=ids).order_by("pk"))

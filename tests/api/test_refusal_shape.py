@@ -104,6 +104,18 @@ def test_reservation_that_cannot_grow_leaves_a_decision(db: None):
     assert key.get(f"/api/jobs/{job_id}").json()["escrow"]["held"] == 5
 
 
+@pytest.mark.parametrize("made", [customer, no_cost])
+def test_refusal_of_a_jobs_only_call_names_the_job_that_is_kept_of_it(db: None, made: Callable[[], make.Customer]):
+    key = Caller(made().headers)
+    body = {"team_id": "acme", "job_type": "query", "messages": MESSAGES, "max_credits": 3}
+
+    refused = key.post("/api/jobs/create-and-call", body).json()
+
+    kept = key.get(f"/api/jobs/{refused['id']}").json()
+    assert (refused["scope"], kept["status"]) == ("job", "failed")
+    assert Decision.objects.get().job_id == refused["id"]
+
+
 def test_limit_that_is_asked_twice_is_told_once(db: None):
     """A reserved job's first call counts its reservation and then what it adds."""
     key = Caller(customer(credits=10).headers)

@@ -122,4 +122,4 @@ def test_b5_deadline_of_a_job_waits_for_its_open_call(metered: make.Customer):
     lifecycle.end_call(call.job_id, call.call_id, SERVED, claim=1, claimed=claimed.call)
     sweeper.run()
 
-    assert (steps.job_of(call).closed_by, charges()) == ("sweeper", [10_000_000])
+    assert (steps.job_of(call).closed_by, charges()) == ("deadline", [10_000_000])

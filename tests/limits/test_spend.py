@@ -15,6 +15,7 @@ from apps.jobs.models import Call, Job
 from apps.limits import services
 from apps.limits.errors import SpendLimitReached
 from apps.limits.models import Decision, Metric, SpendWindow
+from apps.virtual_keys import services as virtual_keys
 from tests import make
 from tests.jobs import steps
 from tests.limits.limiting import call, ids, limit, windows
@@ -105,6 +106,40 @@ def metered(db) -> make.Customer:
     """A dollar a token of output; ten credits a dollar."""
     make.alias("chat-default", is_open=True, is_default=True, input_usd_per_mtok=0, output_usd_per_mtok=1_000_000)
     return make.metered_customer(team_id="acme", credits=1000)
+
+
+def test_a_limited_key_does_not_spend_in_jobs_that_another_began(customer):
+    """B2: else every job of the team would be a way past the limit."""
+    _, secret = virtual_keys.issue(customer.team, actor=make.TESTER)
+    limited = make.Customer(customer.organization, customer.team, secret)
+    limit("key", limited.principal.key_id, Metric.SPEND_DAY, 1)
+    limit("team", "acme", Metric.SPEND_DAY, 50)
+    one, two = steps.open_job(customer), steps.open_job(customer)
+    steps.run(steps.ask(customer, one, "First"))
+    steps.run(steps.ask(customer, two, "First"))
+    assert windows() == [("team", 2, 0)]
+
+    steps.run(steps.ask(limited, one, "Second"))
+    steps.ask(limited, one, "Third")
+    assert windows() == [("key", 1, 0), ("team", 2, 0)]
+    with pytest.raises(SpendLimitReached) as refused:
+        steps.ask(limited, two, "Second")
+
+    assert refused.value.details["id"] == limited.principal.key_id
+    steps.ask(customer, two, "The other key's own")
+    steps.complete(customer, one)
+    assert windows() == [("key", 0, 1), ("team", 1, 1)]
+
+
+def test_a_job_keeps_the_period_of_a_key_that_began_it(customer):
+    limit("key", customer.principal.key_id, Metric.SPEND_DAY, 5)
+    job = steps.open_job(customer)
+    steps.ask(customer, job, "Yesterday")
+    SpendWindow.objects.update(period="2020-01-01")
+
+    steps.ask(customer, job, "Today")
+
+    assert sorted(row.held_micros for row in SpendWindow.objects.all()) == [0, MICROS]
 
 
 def test_a_metered_job_counts_what_its_hold_grows_and_shrinks_by(metered, monkeypatch):
