@@ -141,7 +141,7 @@ def jobs_per_s(
         work, close = ways()
         chance = random.Random(number)
         try:
-            for _ in range(3):
+            for _ in range(20):
                 work(chance.choice(wallets), str(new_id()))
             barrier.wait()
             ends_at, done = time.perf_counter() + seconds, 0
