@@ -9,7 +9,7 @@ from apps.core.verification import Difference
 from apps.jobs.models import Job
 from apps.limits import spend
 from apps.limits.gate import Passage
-from apps.limits.models import Scope, SpendWindow
+from apps.limits.models import SpendWindow
 
 
 def begin(job: Job, window_ids: list[int], *, before: Passage) -> None:
@@ -22,13 +22,13 @@ def begin(job: Job, window_ids: list[int], *, before: Passage) -> None:
 
 
 def join(job: Job, window_ids: list[int], *, before: Passage) -> None:
-    """Have a locked job count for the key of a later call too. Else a limited key would spend without limit in jobs
-    that another key began. A query only for keys with limits of spend.
+    """Have a locked job count for the key and the model of a later call too. Else a limited one would spend without
+    limit in jobs that another began. A query only for those with limits of spend.
 
     Raises: SpendLimitReached.
     """
-    if any(each.scope == Scope.KEY for each in before.spends):
-        more = spend.of_other_keys(window_ids, than=job.spend_windows or [])
+    if any(each.scope in spend.OF_A_CALL for each in before.spends):
+        more = spend.of_others(window_ids, than=job.spend_windows or [])
         if more:
             _count_in(job, more, before)
 

@@ -15,7 +15,7 @@ from apps.core.ids import parse_uuid
 from apps.core.money import MAX_CREDITS, MICROS
 from apps.limits import index
 from apps.limits.errors import LimitNotFound
-from apps.limits.models import RATES, Limit, Metric, Scope
+from apps.limits.models import Limit, Metric, Scope
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
 from apps.teams import services as teams
@@ -40,12 +40,6 @@ def put(*, scope: str, id: str = "", team_id: str = "", metric: str, amount: int
     """
     _require(Scope.values, "scope", scope)
     _require(Metric.values, "metric", metric)
-    if scope == Scope.MODEL and metric not in RATES:
-        raise InvalidField(
-            "metric",
-            "Spend is limited by platform, organization, team, key or user: a job has one charge for all its models.",
-            value=metric,
-        )
     _require_amount("amount", amount)
     subject, organization, team = _subject(scope, id, team_id)
     with transaction.atomic():

@@ -18,6 +18,9 @@ from apps.limits.gate import Passage
 from apps.limits.index import Applied
 from apps.limits.models import Scope, SpendWindow
 
+# What may differ from call to call of a job.
+OF_A_CALL = (Scope.KEY, Scope.MODEL)
+
 
 def windows_of(passage: Passage) -> list[int]:
     """The windows that a job of this call counts in now, made if there are none yet. Outside of transactions."""
@@ -56,16 +59,16 @@ def windows_of(passage: Passage) -> list[int]:
 
 
 def zone_of(limit: Applied, organizations: str) -> str:
-    """The organization's own; the platform's days are those of UTC."""
-    return "UTC" if limit.scope == Scope.PLATFORM else organizations
+    """The organization's own; the days of what all organizations share are those of UTC."""
+    return "UTC" if limit.scope in (Scope.PLATFORM, Scope.MODEL) else organizations
 
 
-def of_other_keys(ids: Sequence[int], *, than: Sequence[int]) -> list[int]:
-    """Those of these windows that are of keys which none of the others is of, whatever the period."""
-    rows = SpendWindow.objects.filter(scope=Scope.KEY, pk__in=[*ids, *than]).order_by("pk")
-    found = list(rows.values_list("pk", "subject"))
-    known = {subject for pk, subject in found if pk in than}
-    return [pk for pk, subject in found if pk in ids and subject not in known]
+def of_others(ids: Sequence[int], *, than: Sequence[int]) -> list[int]:
+    """Those of these windows that are of keys and models which none of the others is of, whatever the period."""
+    rows = SpendWindow.objects.filter(scope__in=OF_A_CALL, pk__in=[*ids, *than]).order_by("pk")
+    found = [(pk, (scope, subject)) for pk, scope, subject in rows.values_list("pk", "scope", "subject")]
+    known = {whose for pk, whose in found if pk in than}
+    return [pk for pk, whose in found if pk in ids and whose not in known]
 
 
 def lock(ids: Sequence[int]) -> list[SpendWindow]:

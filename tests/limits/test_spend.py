@@ -15,6 +15,7 @@ from apps.jobs.models import Call, Job
 from apps.limits import services
 from apps.limits.errors import SpendLimitReached
 from apps.limits.models import Decision, Metric, SpendWindow
+from apps.organizations.models import Organization
 from apps.virtual_keys import services as virtual_keys
 from tests import make
 from tests.jobs import steps
@@ -36,11 +37,10 @@ def test_what_a_flat_job_holds_and_is_charged_counts_once(customer):
 
 def test_every_scope_of_the_way_counts_it(customer):
     for scope, named in ids(customer).items():
-        if scope != "model":
-            for metric in (Metric.SPEND_DAY, Metric.SPEND_MONTH):
-                limit(scope, metric=metric, amount=5, **named)
+        for metric in (Metric.SPEND_DAY, Metric.SPEND_MONTH):
+            limit(scope, metric=metric, amount=5, **named)
     execution.run_call(str(call(customer).call_id))
-    scopes = ("key", "organization", "platform", "team", "user")
+    scopes = ("key", "model", "organization", "platform", "team", "user")
     assert windows() == [(scope, 0, 1) for scope in scopes for _ in range(2)]
 
 
@@ -129,6 +129,38 @@ def test_a_limited_key_does_not_spend_in_jobs_that_another_began(customer):
     steps.ask(customer, two, "The other key's own")
     steps.complete(customer, one)
     assert windows() == [("key", 0, 1), ("team", 1, 1)]
+
+
+def test_a_limited_model_is_not_asked_in_jobs_that_another_began(customer):
+    """A job has one charge: it counts whole for each limited model that it asks."""
+    make.alias("precious", is_open=True)
+    limit("model", "precious", Metric.SPEND_DAY, 1)
+    one, two = steps.open_job(customer), steps.open_job(customer)
+    steps.run(steps.ask(customer, one, "First"))
+    steps.run(steps.ask(customer, two, "First"))
+    assert windows() == []
+
+    steps.run(steps.ask(customer, one, "Second", model="precious"))
+    steps.ask(customer, one, "Third", model="precious")
+    assert windows() == [("model", 1, 0)]
+    with pytest.raises(SpendLimitReached) as refused:
+        steps.ask(customer, two, "Second", model="precious")
+
+    assert (refused.value.details["scope"], refused.value.details["id"]) == ("model", "precious")
+    steps.ask(customer, two, "Another model")
+    steps.complete(customer, one)
+    assert windows() == [("model", 0, 1)]
+
+
+def test_days_of_a_model_are_those_of_utc(customer):
+    Organization.objects.update(time_zone="Pacific/Kiritimati")
+    limit("model", "chat-default", Metric.SPEND_DAY, 5)
+    limit("team", "acme", Metric.SPEND_DAY, 5)
+
+    call(customer)
+
+    ends = {row.scope: row.ends_at.hour for row in SpendWindow.objects.all()}
+    assert ends == {"model": 0, "team": 10}
 
 
 def test_a_job_keeps_the_period_of_a_key_that_began_it(customer):
