@@ -3,12 +3,11 @@
 from datetime import timedelta
 from typing import Any
 
-from apps.credits.models_offers import Allowance, ScheduledGrant, Voucher
 from django.db.models import F
 
 from apps.core.verification import Difference
 from apps.credits import ledger
-from apps.credits.models import Account, Entry, Grant, GrantUse, Hold
+from apps.credits.models import Account, Allowance, Entry, Grant, GrantUse, Hold, ScheduledGrant, Voucher
 from apps.credits.verification import CHECKS
 from apps.teams.models import Team
 from tests import make

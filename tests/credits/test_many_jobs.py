@@ -12,13 +12,12 @@ from math import floor
 from typing import Any
 
 import pytest
-from apps.credits.models_books import Block, Period, PeriodBalance
 from django.db.models import Sum
 
 from apps.core import clock
 from apps.credits import card_terms, cards, ledger, periods, pricing, sealing, settlement
 from apps.credits.errors import InsufficientCredits
-from apps.credits.models import SYSTEM_ACCOUNTS, Account, Entry, Grant, Hold
+from apps.credits.models import SYSTEM_ACCOUNTS, Account, Block, Entry, Grant, Hold, Period, PeriodBalance
 from apps.credits.pricing import Terms
 from apps.credits.settlement import Verdict, Work
 from apps.teams import services as teams

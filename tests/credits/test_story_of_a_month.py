@@ -3,12 +3,11 @@
 from datetime import timedelta
 
 import pytest
-from apps.credits.models_books import PeriodBalance
 
 from apps.core import clock, verification
 from apps.credits import allowances, card_terms, cards, ledger, periods, pricing, vouchers
 from apps.credits.errors import VoucherRedeemed
-from apps.credits.models import Account, Grant
+from apps.credits.models import Account, Grant, PeriodBalance
 from apps.jobs import sweeper
 from tests import make
 from tests.credits import books, work

@@ -115,6 +115,16 @@ ASKED_FOR: dict[str, tuple[str, list[str]]] = {
             "tests/api/test_corrections.py::test_b12_refunds_sum_to_at_most_the_charge",
         ],
     ),
+    "B14": (
+        "auto top-up that cannot run away",
+        [
+            "tests/payments/test_topups.py::test_B14_nobody_is_topped_up_who_did_not_ask",
+            "tests/payments/test_topups.py::test_B14_monthly_ceiling_holds",
+            "tests/payments/test_topups.py::test_B14_one_attempt_is_open_at_a_time",
+            "tests/payments/test_topups.py::test_B14_two_sweeps_at_once_make_one_attempt_and_one_charge",
+            "tests/payments/test_webhooks.py::test_B14_credits_come_by_the_webhook_alone",
+        ],
+    ),
     "B15": (
         "deleting things must not damage history",
         [
@@ -148,14 +158,16 @@ ASKED_FOR: dict[str, tuple[str, list[str]]] = {
             "tests/limits/test_rates.py::test_b19_a_call_of_a_dead_worker_gives_its_place_back_when_it_is_swept",
         ],
     ),
+    "B21": (
+        "money in the customer's unit",
+        ["tests/payments/test_currencies.py::test_B21_job_is_shown_in_euros_with_the_rate_and_its_date"],
+    ),
 }
 
 # Not of the ledger, or not there yet: an item moves up with its tests.
 WITHOUT_TESTS = {
     "B13": "alerts",
-    "B14": "auto top-up, comes with payments",
     "B20": "self-service",
-    "B21": "display currency, comes with payments",
 }
 
 
