@@ -66,7 +66,9 @@ RANKS = (
     {"credits_hold", "credits_grant"},
 )
 _LOCKS = re.compile(
-    r'^UPDATE "?(\w+)|^SELECT .*FOR UPDATE OF "(\w+)"|^SELECT .*? FROM "(\w+)" .*FOR UPDATE', re.DOTALL
+    # A hold changes the wallet in a WITH of its own.
+    r'^(?:WITH \w+ AS \( ?)?UPDATE "?(\w+)|^SELECT .*FOR UPDATE OF "(\w+)"|^SELECT .*? FROM "(\w+)" .*FOR UPDATE',
+    re.DOTALL,
 )
 
 
@@ -178,6 +180,8 @@ def test_order_is_told_from_disorder() -> None:
     assert require_order(right) == {"limits_spendwindow", "credits_account"}
     with pytest.raises(AssertionError):
         require_order(reversed(right))
+    with pytest.raises(AssertionError):
+        require_order([{"sql": "WITH taken AS (UPDATE credits_account SET x) SELECT 1"}, right[0]])
 
 
 def test_everything_at_once_to_the_same_jobs_ends_without_a_deadlock(metered: make.Customer) -> None:
