@@ -11,7 +11,7 @@ from datetime import UTC, timedelta
 
 import orjson
 from django.db import IntegrityError, transaction
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
 from apps.core import clock
@@ -29,17 +29,22 @@ SEALED_AFTER = timedelta(minutes=10)
 def seal_due(*, at_most: int = 50) -> int:
     """Seal full blocks, and what has waited long enough, of at most so many accounts. Returns the blocks made."""
     old = clock.db_now() - SEALED_AFTER
-    made = 0
-    for account_id, seq, sealed_seq in _unsealed()[:at_most]:
-        is_full = seq - sealed_seq >= ENTRIES_A_BLOCK
-        if is_full or _sides(account_id, sealed_seq + 1, sealed_seq + 1).filter(created_at__lt=old).exists():
-            made += seal(account_id, until_seq=seq)
-    return made
+    following = OuterRef("sealed_seq") + 1
+    has_waited = Exists(
+        Entry.objects.filter(
+            Q(credit_account=OuterRef("pk"), credit_seq=following)
+            | Q(debit_account=OuterRef("pk"), debit_seq=following),
+            created_at__lt=old,
+        )
+    )
+    # Judged by the database: else accounts that are not due would take the places of those that are.
+    due = _unsealed().filter(Q(seq__gte=F("sealed_seq") + ENTRIES_A_BLOCK) | has_waited)
+    return sum(seal(account_id, until_seq=seq) for account_id, seq in list(due[:at_most]))
 
 
 def seal_all() -> int:
     """Seal every entry that there is. Returns the blocks made."""
-    return sum(seal(account_id, until_seq=seq) for account_id, seq, _ in list(_unsealed()))
+    return sum(seal(account_id, until_seq=seq) for account_id, seq in list(_unsealed()))
 
 
 def seal(account_id: int, *, until_seq: int) -> int:
@@ -77,15 +82,15 @@ def blocks_hold_what_was_sealed() -> Iterator[Difference]:
         before = block
 
 
-def _unsealed() -> QuerySet[Account, tuple[int, int, int]]:
-    """Accounts with entries that no block has: id, newest number, newest sealed one."""
+def _unsealed() -> QuerySet[Account, tuple[int, int]]:
+    """Accounts with entries that no block has: id and newest number."""
     sealed = Block.objects.filter(account=OuterRef("pk")).order_by("-number").values("last_seq")[:1]
     return (
         Account.objects.exclude(pk__in=SYSTEM_ACCOUNTS)
         .annotate(sealed_seq=Coalesce(Subquery(sealed), Value(0)))
         .filter(seq__gt=F("sealed_seq"))
         .order_by("pk")
-        .values_list("pk", "seq", "sealed_seq")
+        .values_list("pk", "seq")
     )
 
 

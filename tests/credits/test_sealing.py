@@ -74,6 +74,22 @@ def test_background_seals_full_blocks_at_once_and_others_when_they_have_waited(t
     assert sealing.seal_due() == 1
 
 
+def test_accounts_that_are_not_due_do_not_keep_others_from_it(team, other_team):
+    """Found by their order: those that are always at work come first."""
+    books.give(team, 1, key="old")
+    books.give(other_team, 1, key="old")
+    sealing.seal_all()
+    books.give(team, 1, key="young")
+    books.give(other_team, 1, key="has waited")
+    late = Entry.objects.get(idempotency_key=f"grant:{other_team.team_id}:has waited")
+    with transaction.atomic(), append_only.lifted():
+        waited = F("created_at") - sealing.SEALED_AFTER - timedelta(seconds=1)
+        Entry.objects.filter(pk=late.pk).update(created_at=waited)
+
+    assert sealing.seal_due(at_most=1) == 1
+    assert Block.objects.latest("id").account_id == late.credit_account_id
+
+
 def test_sweeper_seals(team, monkeypatch):
     monkeypatch.setattr(sealing, "ENTRIES_A_BLOCK", 2)
     monkeypatch.setattr(sweeper, "_sealed_at", None)
