@@ -224,11 +224,3 @@ def _rounded(terms: Terms, numerator: int, denominator: int) -> int:
     if terms.rounding == Rounding.UP:
         return -(-numerator // (denominator * MICROS)) * MICROS
     return numerator // (denominator * MICROS) * MICROS
-
-
-def token_cost_nanousd(
-    *, input_tokens: int, output_tokens: int, input_nanousd_per_mtok: int, output_nanousd_per_mtok: int
-) -> int:
-    """Provider cost of a call from prices per million tokens, in nano-dollars, rounded up: it is our cost."""
-    total = input_tokens * input_nanousd_per_mtok + output_tokens * output_nanousd_per_mtok
-    return -(-total // 1_000_000)

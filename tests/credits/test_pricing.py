@@ -9,6 +9,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.catalog.rates import Rates
 from apps.core.money import MICROS, NANOUSD, PPM
 from apps.credits import billing, pricing
 from apps.credits.models import RateCard, RateCardVersion
@@ -139,12 +140,7 @@ def test_minimum_does_not_raise_what_is_above_it():
     ],
 )
 def test_cost_of_tokens_is_rounded_up_once(tokens_in, tokens_out, price_in, price_out, expected):
-    cost = pricing.token_cost_nanousd(
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
-        input_nanousd_per_mtok=price_in,
-        output_nanousd_per_mtok=price_out,
-    )
+    cost = Rates(price_in, price_out).cost_nanousd({"input": tokens_in, "output": tokens_out})
 
     assert cost == expected
 
@@ -176,12 +172,7 @@ def test_more_work_never_costs_less(terms, cost, tokens, more_cost, more_tokens)
 @given(calls=st.lists(st.tuples(_TOKENS, _TOKENS), max_size=5), price_in=_COST, price_out=_COST)
 def test_calls_within_their_bounds_cost_at_most_the_sum_of_their_bounds(calls, price_in, price_out):
     def cost(tokens_in: int, tokens_out: int) -> int:
-        return pricing.token_cost_nanousd(
-            input_tokens=tokens_in,
-            output_tokens=tokens_out,
-            input_nanousd_per_mtok=price_in,
-            output_nanousd_per_mtok=price_out,
-        )
+        return Rates(price_in, price_out).cost_nanousd({"input": tokens_in, "output": tokens_out})
 
     assert sum(cost(i // 2, o // 3) for i, o in calls) <= sum(cost(i, o) for i, o in calls)
 
