@@ -13,7 +13,7 @@ from rest_framework.views import APIView
 from apps.core import bodies, crypto, idempotency
 from apps.core.actors import Actor
 from apps.core.addresses import client_address
-from apps.core.errors import NotAllowed, NotAuthenticated
+from apps.core.errors import InvalidField, NotAllowed, NotAuthenticated
 from apps.teams import services as teams
 from apps.teams.models import Team
 from apps.virtual_keys import bearer
@@ -158,6 +158,19 @@ class EitherView(ApiView):
         """Raises: NotAuthenticated for a key, as a view for operators alone."""
         if not self.caller.is_operator:
             raise NotAuthenticated(NO_OPERATOR)
+
+    def acting_team_id(self, asked: str | None, *, purpose: str) -> str:
+        """For which team something is done: the key's own unless another is named, an operator names one.
+
+        Raises: ScopeMissing for a key that may not start work, InvalidField for an operator who names none.
+        """
+        principal = self.caller.principal
+        if principal is not None:
+            principal.require_scope("jobs")
+            return asked or principal.team.team_id
+        if not asked:
+            raise InvalidField("team_id", f"team_id says for which team an operator {purpose}.")
+        return asked
 
     def team(self, team_id: str, *, refusal: str) -> Team:
         """The team that is asked about. Raises: TeamNotFound, WrongTeam (with `refusal`) for a foreign key."""

@@ -15,7 +15,6 @@ from apps.api.jobs import page
 from apps.api.parsing import Input, Text255, parse
 from apps.core import bodies, idempotency
 from apps.core.clock import iso
-from apps.core.errors import InvalidField
 from apps.core.money import MAX_CREDITS
 from apps.payments import checkouts, currencies, packs, webhooks
 from apps.payments.models import Checkout, CreditPack, Payment
@@ -108,12 +107,7 @@ class CreateCheckout(EitherView):
     def post(self, request: Request) -> Response:
         body = parse(CheckoutInput, request)
         provider()
-        principal = self.caller.principal
-        if principal is not None:
-            principal.require_scope("jobs")
-        team_id = body.team_id or (principal.team.team_id if principal is not None else None)
-        if team_id is None:
-            raise InvalidField("team_id", "team_id says for which team an operator makes the checkout.")
+        team_id = self.acting_team_id(body.team_id, purpose="makes the checkout")
         team = self.team(team_id, refusal=f"API key does not belong to team '{team_id}'")
         key = self.idempotent(request)
         with transaction.atomic():

@@ -14,7 +14,6 @@ from apps.api.jobs import page
 from apps.api.parsing import Input, Text255, parse
 from apps.core import clock
 from apps.core.clock import iso
-from apps.core.errors import InvalidField
 from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits, whole_credits
 from apps.credits import billing, vouchers
 from apps.credits.models import Grant, Redemption, Voucher
@@ -90,12 +89,7 @@ class RedeemVoucher(EitherView):
 
     def post(self, request: Request) -> Response:
         body = parse(RedeemInput, request)
-        principal = self.caller.principal
-        if principal is not None:
-            principal.require_scope("jobs")
-        team_id = body.team_id or (principal.team.team_id if principal is not None else None)
-        if team_id is None:
-            raise InvalidField("team_id", "team_id says for which team an operator redeems the voucher.")
+        team_id = self.acting_team_id(body.team_id, purpose="redeems the voucher")
 
         def effect() -> dict[str, Any]:
             team = self.team(team_id, refusal=f"API key does not belong to team '{team_id}'")
