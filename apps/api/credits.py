@@ -21,7 +21,6 @@ from apps.credits import allowances, billing, ledger, lots
 from apps.credits.errors import NoCreditAccount
 from apps.credits.models import Grant
 from apps.provisioning import credits as operators
-from apps.provisioning import services as provisioning
 from apps.teams import services as teams
 from apps.teams.models import Team
 
@@ -96,7 +95,7 @@ class AddCredits(OperatorView):
         key = ledger_key(self, request)
 
         def effect() -> dict[str, Any]:
-            entry = provisioning.add_credits(
+            entry = operators.add_credits(
                 teams.find(team_id),
                 credits=body.credits,
                 actor=self.caller.actor,
@@ -149,7 +148,7 @@ class Replenish(OperatorView):
         )
 
         def effect() -> dict[str, Any]:
-            entry = provisioning.replenish(
+            entry = operators.replenish(
                 teams.find(team_id),
                 credits=body.credits,
                 payment_type=body.payment_type,

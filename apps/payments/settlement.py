@@ -15,7 +15,7 @@ from apps.credits.models import Entry
 from apps.payments import attempts, currencies
 from apps.payments.interface import PaymentEvent
 from apps.payments.models import Checkout, Dispute, Payment, TopUpAttempt
-from apps.provisioning import services as provisioning
+from apps.provisioning import credits as provisioning
 from apps.teams.models import Team
 
 SOURCE = "payment:one_time"

@@ -25,6 +25,7 @@ from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits
 from apps.credits import billing
 from apps.credits.models import Account, Grant
 from apps.organizations.models import Organization
+from apps.provisioning import credits as provisioning
 from apps.provisioning import services
 from apps.teams.admin import TeamRows
 from apps.teams.models import Team
@@ -272,7 +273,7 @@ class TeamAdmin(TeamRows):
         def grant() -> None:
             given = form.cleaned_data
             amount_micros = credits_to_micros(given["amount"])
-            entry = services.add_credits(
+            entry = provisioning.add_credits(
                 team,
                 credits=given["amount"],
                 actor=actor_of(request),

@@ -1,32 +1,20 @@
 """Writes that span teams, models, keys and credits: one function each, used by API, admin and commands alike."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
 
 from apps.catalog import services as catalog
-from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.errors import DomainError, InvalidRequest
 from apps.core.ids import new_id
-from apps.core.money import (
-    MAX_CREDITS,
-    MICROS,
-    NANOUSD,
-    credits_to_micros,
-    decimal_to_int,
-    exact_credits,
-    whole_credits,
-)
-from apps.credits import allowances, billing, ledger
-from apps.credits.billing import Balance
-from apps.credits.models import Entry, Grant
+from apps.credits import billing, ledger
+from apps.credits.models import Entry
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
+from apps.provisioning.credits import add_credits, set_allocation
 from apps.teams import services as teams
 from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
@@ -176,145 +164,6 @@ def update_team(team: Team, change: TeamChange, *, actor: Actor) -> None:
             billing.change_plan(team, actor=actor, **change.pricing)
         if change.credits is not None:
             set_allocation(team, credits=change.credits, actor=actor, key=f"allocation:{new_id()}")
-
-
-def add_credits(
-    team: Team,
-    *,
-    credits: int,
-    actor: Actor,
-    key: str,
-    reason: str,
-    kind: Grant.Kind = Grant.Kind.PAID,
-    source: str = "",
-    external_id: str | None = None,
-    price_nanousd_per_credit: int | None = None,
-    expires_at: datetime | None = None,
-    priority: int | None = None,
-    job_types: Sequence[str] = (),
-) -> Entry:
-    """Grant a team whole credits, for `job_types` alone if any are named. Once per `key` and `external_id`: a repeat
-    returns the first entry.
-
-    Raises: InvalidRequest beyond what a wallet may have been allocated in all, IdempotencyConflict.
-    """
-    with transaction.atomic():
-        wallet_id = ledger.lock_wallet(team, job_types)
-        before = billing.balance_by_id(wallet_id)
-        entry = ledger.grant(
-            team,
-            amount_micros=credits_to_micros(credits),
-            actor=actor,
-            key=key,
-            reason=reason,
-            kind=kind,
-            source=source,
-            external_id=external_id,
-            price_nanousd_per_credit=price_nanousd_per_credit,
-            expires_at=expires_at,
-            priority=priority,
-            job_types=job_types,
-        )
-        after = billing.balance_by_id(wallet_id)
-        if after.allocated_micros > credits_to_micros(MAX_CREDITS):
-            raise InvalidRequest(f"A team can be allocated at most {MAX_CREDITS} credits in all")
-        _audit_allocation(team, before, after, actor=actor, reason=reason, job_types=job_types)
-    return entry
-
-
-def replenish(
-    team: Team,
-    *,
-    credits: int,
-    payment_type: str,
-    actor: Actor,
-    key: str,
-    reason: str = "",
-    payment_usd: Decimal | None = None,
-    payment_id: str | None = None,
-    **terms: Any,
-) -> Entry:
-    """Grant a team whole credits that were paid for, with more terms of `add_credits`. A payment (`payment_id`)
-    arrives once.
-
-    Raises: InvalidRequest for an unknown kind of payment, IdempotencyConflict for a payment that came before.
-    """
-    if payment_type not in PAYMENT_KINDS:
-        raise InvalidRequest("payment_type must be 'subscription' or 'one_time'")
-    if payment_usd is not None:
-        reason = f"{reason} (${payment_usd:.2f} USD)".strip()
-    with transaction.atomic():
-        entry = add_credits(
-            team,
-            credits=credits,
-            actor=actor,
-            key=key,
-            reason=reason[:500],
-            kind=PAYMENT_KINDS[payment_type],
-            source=f"payment:{payment_type}",
-            external_id=payment_id,
-            price_nanousd_per_credit=(
-                decimal_to_int(payment_usd / credits, scale=NANOUSD) if payment_usd is not None else None
-            ),
-            **terms,
-        )
-        if payment_type == "subscription":
-            allowances.note_payment(team)
-    return entry
-
-
-PAYMENT_KINDS = {"subscription": Grant.Kind.SUBSCRIPTION, "one_time": Grant.Kind.PAID}
-
-
-def _audit_allocation(
-    team: Team, before: Balance, after: Balance, *, actor: Actor, reason: str, job_types: Sequence[str] = ()
-) -> None:
-    if before.allocated_micros == after.allocated_micros:
-        return
-    audit.record(
-        "team.credits",
-        actor=actor,
-        kind="team",
-        id=team.team_id,
-        before={"credits_allocated": exact_credits(before.allocated_micros)},
-        after={
-            "credits_allocated": exact_credits(after.allocated_micros),
-            **({"job_types": sorted(set(job_types))} if job_types else {}),
-        },
-        reason=reason,
-    )
-
-
-def set_allocation(team: Team, *, credits: int, actor: Actor, key: str, reason: str = "") -> Entry | None:
-    """Bring what a team was allocated to `credits` whole ones, by a grant or an adjustment of the difference.
-
-    Raises: InvalidRequest when that is less than it has used and holds.
-    """
-    with transaction.atomic():
-        ledger.lock_wallet(team)
-        before = billing.balance(team)
-        entry = _set_allocation(team, before, credits=credits, actor=actor, key=key, reason=reason)
-        _audit_allocation(team, before, billing.balance(team), actor=actor, reason=reason)
-    return entry
-
-
-def _set_allocation(
-    team: Team, balance: Balance, *, credits: int, actor: Actor, key: str, reason: str
-) -> Entry | None:
-    difference = credits_to_micros(credits) - balance.allocated_micros
-    if difference > 0:
-        return ledger.grant(
-            team, amount_micros=difference, actor=actor, key=key, reason=reason or "Allocation raised"
-        )
-    if difference == 0:
-        return None
-    if -difference > balance.spendable_micros:
-        least = -(-(balance.allocated_micros - balance.spendable_micros) // MICROS)
-        raise InvalidRequest(
-            f"credits_allocated cannot be less than what is used and held: {least}"
-            f" (used {whole_credits(balance.used_micros)}, held {whole_credits(balance.held_micros)})"
-        )
-    return ledger.adjust(team, amount_micros=-difference, actor=actor, key=key, reason=reason or "Allocation lowered")
 
 
 @dataclass(frozen=True, slots=True)

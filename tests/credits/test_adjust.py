@@ -6,7 +6,7 @@ from apps.core.errors import IdempotencyConflict, InvalidRequest
 from apps.credits import ledger
 from apps.credits.errors import InsufficientCredits
 from apps.credits.models import ISSUED_ID, Account
-from apps.provisioning import services as provisioning
+from apps.provisioning import credits as provisioning
 from tests import make
 from tests.credits import books
 from tests.credits.books import CREDIT

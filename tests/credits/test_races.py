@@ -20,7 +20,7 @@ from apps.credits.models import Account, Entry, Grant, Hold
 from apps.jobs import execution, lifecycle
 from apps.jobs.errors import JobClosed
 from apps.jobs.models import Attempt, Call
-from apps.provisioning import services as provisioning
+from apps.provisioning import credits as provisioning
 from tests import make
 from tests.credits import books, racing, work
 from tests.credits.books import CREDIT

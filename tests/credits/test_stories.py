@@ -11,7 +11,7 @@ from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Entry, Grant
 from apps.jobs import execution, sweeper
 from apps.jobs.models import Job
-from apps.provisioning import services as provisioning
+from apps.provisioning import credits as provisioning
 from tests import make
 from tests.credits import books, work
 from tests.credits.books import CREDIT

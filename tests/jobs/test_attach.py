@@ -255,7 +255,7 @@ def test_refused_request_leaves_its_key_unused(db: None):
     poor = make.customer(team_id="poor", credits=0)
     with pytest.raises(InsufficientCredits):
         steps.create_and_call(poor, idempotent=key(scope="team:poor"))
-    from apps.provisioning import services as provisioning
+    from apps.provisioning import credits as provisioning
 
     provisioning.set_allocation(poor.team, credits=5, actor=make.TESTER, key="more")
 

@@ -8,7 +8,7 @@ from apps.core.models import AuditEntry, Event
 from apps.credits import ledger
 from apps.credits.models import Account, Entry
 from apps.payments.models import Dispute, Payment
-from apps.provisioning import services as provisioning
+from apps.provisioning import credits as provisioning
 from tests import make
 from tests.credits import books
 from tests.payments.conftest import PAYMENT, Sale, differences

@@ -9,7 +9,7 @@ from apps.credits.models import Entry, Grant
 from apps.payments import packs, providers
 from apps.payments.models import Checkout, Payment, WebhookEvent
 from apps.payments.stripe import _READERS
-from apps.provisioning import services as provisioning
+from apps.provisioning import credits as provisioning
 from tests import make
 from tests.payments.conftest import PAYMENT, Sale, differences, post
 from tests.payments.stripe_server import SECRET, recorded, signature

@@ -13,6 +13,7 @@ from apps.core.models import AuditEntry
 from apps.credits import billing, ledger
 from apps.credits.models import Account, Entry
 from apps.organizations.models import Organization
+from apps.provisioning import credits as operators
 from apps.provisioning import services as provisioning
 from apps.provisioning.services import TeamPlan
 from apps.teams.errors import TeamExists
@@ -247,7 +248,7 @@ def test_added_credits_are_audited_and_added_once():
     customer = make.customer(credits=10)
 
     for _ in range(2):
-        provisioning.add_credits(customer.team, credits=5, actor=make.TESTER, key="order-1", reason="bought")
+        operators.add_credits(customer.team, credits=5, actor=make.TESTER, key="order-1", reason="bought")
 
     assert billing.balance(customer.team).posted_micros == 15 * MICROS
     (entry,) = AuditEntry.objects.filter(action="team.credits", reason="bought")
@@ -257,7 +258,7 @@ def test_added_credits_are_audited_and_added_once():
 def test_allocation_is_raised_and_lowered_by_the_difference():
     customer = make.customer(credits=10)
     for number, (credits, kind, amount) in enumerate([(25, "grant", 15), (5, "adjust", 20), (5, None, 0)]):
-        entry = provisioning.set_allocation(customer.team, credits=credits, actor=make.TESTER, key=str(number))
+        entry = operators.set_allocation(customer.team, credits=credits, actor=make.TESTER, key=str(number))
 
         assert (entry.kind, entry.amount_micros) == (kind, amount * MICROS) if entry else kind is None
         assert billing.balance(customer.team).allocated_micros == credits * MICROS
@@ -275,9 +276,9 @@ def test_allocation_is_not_lowered_below_what_is_used_and_held(settings: Any):
     before = everything()
 
     with pytest.raises(InvalidRequest) as caught:
-        provisioning.set_allocation(customer.team, credits=1, actor=make.TESTER, key="k")
+        operators.set_allocation(customer.team, credits=1, actor=make.TESTER, key="k")
 
     assert str(caught.value) == "credits_allocated cannot be less than what is used and held: 2 (used 1, held 1)"
     assert everything() == before
-    provisioning.set_allocation(customer.team, credits=2, actor=make.TESTER, key="k")
+    operators.set_allocation(customer.team, credits=2, actor=make.TESTER, key="k")
     assert billing.balance(customer.team).spendable_micros == 0

@@ -11,7 +11,7 @@ from apps.core.actors import COMMAND
 from apps.core.money import MAX_CREDITS
 from apps.credits import billing
 from apps.credits.models import Grant
-from apps.provisioning import services
+from apps.provisioning import credits as provisioning
 from apps.teams import services as teams
 
 
@@ -29,7 +29,7 @@ class Command(commands.Command):
         if not 0 < options["credits"] <= MAX_CREDITS:
             raise CommandError(f"credits must be a whole number from 1 to {MAX_CREDITS}.")
         team = teams.find(options["team"])
-        services.add_credits(
+        provisioning.add_credits(
             team,
             credits=options["credits"],
             kind=Grant.Kind(options["kind"]),
