@@ -15,7 +15,7 @@ from apps.api.idempotent import respond
 from apps.api.parsing import Input, parse
 from apps.core.clock import iso
 from apps.core.money import MAX_CREDITS, MICROS, exact_credits
-from apps.credits import billing, ledger, lots
+from apps.credits import billing, ledger
 from apps.credits.models import Account, Entry
 from apps.provisioning import credits as operators
 
@@ -92,7 +92,7 @@ class _Reverses(OperatorView):
                 for each in lots_of_it
             ],
             "account": own.kind,
-            "job_types": lots.job_types_of(own.restriction) or None,
+            "job_types": ledger.job_types_of(own.restriction) or None,
             **billing.balance_by_id(own.pk).as_wire(),
         }
 

@@ -193,7 +193,7 @@ class TeamTransactions(EitherView):
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=50)
         team = self.team(team_id, refusal="Cannot access credit transactions for a different team")
-        job_types = lots.job_types_of(query_text(request, "job_types") or "")
+        job_types = ledger.job_types_of(query_text(request, "job_types") or "")
         total, found = billing.postings(team, limit=limit, offset=offset, job_types=job_types)
         return Response(
             {"team_id": team_id, "total": total, "transactions": [present.transaction(team, each) for each in found]}

@@ -4,7 +4,7 @@ from typing import Any
 
 from apps.core.clock import iso
 from apps.core.money import exact_credits, usd, whole_credits
-from apps.credits import lots
+from apps.credits import ledger, lots
 from apps.credits.lots import Lot
 from apps.credits.models import Account, Entry
 
@@ -27,7 +27,7 @@ def lot(found: Lot, *, to_operator: bool) -> dict[str, Any]:
         "credits_granted": exact_credits(grant.amount_micros),
         "credits_remaining": whole_credits(found.remaining_micros),
         "credits_exact": exact_credits(found.remaining_micros),
-        "job_types": lots.job_types_of(grant.account.restriction) or None,
+        "job_types": ledger.job_types_of(grant.account.restriction) or None,
         "effective_at": iso(grant.effective_at),
         "expires_at": iso(grant.expires_at),
         "created_at": iso(grant.created_at),

@@ -132,7 +132,7 @@ def spendable_on(team: Team, job_type: str, general: Balance) -> int:
     beside = sum(
         max(0, balance_of(wallet).spendable_micros)
         for wallet in restricted.annotate(is_due=ledger.is_due())
-        if job_type in wallet.restriction.split(",")
+        if job_type in ledger.job_types_of(wallet.restriction)
     )
     # What a take-back left below zero is not made up by others.
     return max(0, on_general) + beside if beside else on_general

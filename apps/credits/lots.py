@@ -73,7 +73,7 @@ def expiring_soon(accounts: list[Account]) -> list[Expiring]:
             lot.remaining_micros
         )
     return [
-        Expiring(expires_at, micros, job_types_of(restrictions[account_id]))
+        Expiring(expires_at, micros, ledger.job_types_of(restrictions[account_id]))
         for (expires_at, account_id), micros in together.items()
     ]
 
@@ -81,14 +81,10 @@ def expiring_soon(accounts: list[Account]) -> list[Expiring]:
 def restricted(accounts: list[Account]) -> list[tuple[list[str], Balance]]:
     """The balances of wallets that are for some job types alone."""
     return [
-        (job_types_of(account.restriction), billing.balance_of(account))
+        (ledger.job_types_of(account.restriction), billing.balance_of(account))
         for account in accounts
         if account.restriction
     ]
-
-
-def job_types_of(restriction: str) -> list[str]:
-    return restriction.split(",") if restriction else []
 
 
 def _with_dues(accounts: "Iterable[Account]") -> list[Account]:

@@ -5,7 +5,7 @@ returns the first entry. Raw SQL is allowed in this package alone: Django's upda
 changed, and the guard, the change and the new balance must be one statement. See docs/ledger.md.
 """
 
-from apps.credits.ledger.accounts import ensure_system_accounts, insufficient, lock_wallet, open_wallet
+from apps.credits.ledger.accounts import ensure_system_accounts, insufficient, job_types_of, lock_wallet, open_wallet
 from apps.credits.ledger.balances import is_due, require_amount
 from apps.credits.ledger.charging import Charge, charge
 from apps.credits.ledger.corrections import adjust, reverse, reversible_micros
@@ -30,6 +30,7 @@ __all__ = [
     "hold_many",
     "insufficient",
     "is_due",
+    "job_types_of",
     "lock_wallet",
     "open_wallet",
     "reclaim",

@@ -49,6 +49,11 @@ def restriction_of(job_types: Iterable[str]) -> str:
     return restriction
 
 
+def job_types_of(restriction: str) -> list[str]:
+    """The job types of an account's restriction; none of a general wallet."""
+    return restriction.split(",") if restriction else []
+
+
 def pool_id(organization: Organization) -> int:
     """The id of the organization's pool, made by its first grant."""
     pool, _ = Account.objects.get_or_create(kind=Account.Kind.POOL, organization=organization)

@@ -55,7 +55,8 @@ def shares(amount_micros: int, most: Iterable[int]) -> tuple[list[int], int]:
 
 def _restricted_to(team: Team, job_type: str) -> list[int]:
     restricted = Account.objects.filter(team=team, kind=Account.Kind.WALLET).exclude(restriction="")
-    return [pk for pk, types in restricted.values_list("pk", "restriction") if job_type in types.split(",")]
+    rows = restricted.values_list("pk", "restriction")
+    return [pk for pk, restriction in rows if job_type in accounts.job_types_of(restriction)]
 
 
 def _with_dues(ids: Iterable[int]) -> Sequence[Account]:
