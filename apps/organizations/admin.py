@@ -1,13 +1,12 @@
-"""Organizations, users, memberships and groups: made and changed with an audit row, never deleted but for places.
+"""Organizations, users and memberships: made and changed with an audit row, never deleted but for places.
 
-Invariant: only a superuser changes operators, groups and rights, so nobody can give themselves more than they have.
+Invariant: only who may change operators changes them and their roles, so nobody can give themselves more.
 """
 
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
@@ -116,7 +115,7 @@ class NewUser(AdminUserCreationForm):
 
     class Meta:
         model = User
-        fields = ("email", "display_name", "is_staff")
+        fields = ("email", "display_name", "role")
         field_classes: dict[str, type[forms.Field]] = {}
 
     def clean_email(self) -> str:
@@ -140,48 +139,34 @@ def _lowered(email: str) -> str:
 
 @admin.register(User)
 class UserAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
-    """Who signs in. A user is made inactive, never deleted: the audit trail names them.
-
-    Without being a superuser one changes users who are no operators, and no rights.
-    """
+    """Who signs in. A user is made inactive, never deleted: the audit trail names them."""
 
     audit_kind = "user"
     audit_fields = (
         "email",
         "display_name",
-        "is_staff",
-        "is_superuser",
+        "role",
         "is_active",
-        "groups",
-        "user_permissions",
     )
     form = ChangedUser
     add_form = NewUser
-    list_display = ("email", text_column("display_name"), "is_staff", "is_superuser", "is_active", "last_login")
-    list_filter = ("is_staff", "is_superuser", "is_active")
+    list_display = ("email", text_column("display_name"), "role", "is_active", "last_login")
+    list_filter = ("role", "is_active")
+    filter_horizontal = ()
     search_fields = ("email", "display_name")
     ordering = ("email",)
     fieldsets = (
         (None, {"fields": ("email", "display_name", "password")}),
-        ("Rights", {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        ("Rights", {"fields": ("is_active", "role")}),
         ("Dates", {"fields": ("last_login", "created_at")}),
     )
     add_fieldsets = (
-        (None, {"fields": ("email", "display_name", "is_staff", "usable_password", "password1", "password2")}),
+        (None, {"fields": ("email", "display_name", "role", "usable_password", "password1", "password2")}),
     )
     readonly_fields = ("last_login", "created_at")
 
     def audit_id(self, obj: User) -> str:
         return obj.email
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        if obj is not None and (obj.is_staff or obj.is_superuser) and not _is_superuser(request):
-            return False
-        return super().has_change_permission(request, obj)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        rights = () if _is_superuser(request) else ("is_staff", "is_superuser", "groups", "user_permissions")
-        return (*self.readonly_fields, *rights)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         with transaction.atomic():
@@ -193,30 +178,7 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
         return response
 
 
-def _is_superuser(request: HttpRequest) -> bool:
-    return isinstance(request.user, User) and request.user.is_active and request.user.is_superuser
-
-
 admin.site.unregister(Group)
-
-
-@admin.register(Group)
-class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
-    """Rights that operators have together. Superusers alone change them."""
-
-    audit_kind = "group"
-    audit_fields = ("name", "permissions")
-    search_fields = ("name",)
-    is_deletable = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _is_superuser(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _is_superuser(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _is_superuser(request)
 
 
 @admin.register(Membership)

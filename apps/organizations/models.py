@@ -1,12 +1,15 @@
 """Organizations (an operator's customers), users and memberships."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
-from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
+
+from apps.organizations import rights
 
 
 def validate_time_zone(name: str) -> None:
@@ -65,15 +68,41 @@ class UserManager(BaseUserManager["User"]):
         return super().get_by_natural_key((username or "").lower())
 
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
-        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+        """An owner, by the name that `manage.py createsuperuser` calls it by."""
+        return self.create_user(email, password, **{"role": rights.Role.OWNER.value} | fields)
 
 
-class User(AbstractBaseUser, PermissionsMixin):
-    """Somebody who signs in: an operator (is_staff) or a member of organizations. Known by e-mail."""
+class User(AbstractBaseUser):
+    """Somebody who signs in: an operator by `role`, a member of organizations by memberships. Known by e-mail.
+
+    What an operator may do is said by `rights` alone; Django's permissions are answered from it.
+    """
+
+    class Role(models.TextChoices):
+        OWNER = rights.Role.OWNER.value
+        ADMIN = rights.Role.ADMIN.value
+        BILLING = rights.Role.BILLING.value
+        SUPPORT = rights.Role.SUPPORT.value
+        VIEWER = rights.Role.VIEWER.value
 
     email = models.EmailField(unique=True)
     display_name = models.CharField(max_length=255, blank=True)
-    is_staff = models.BooleanField(default=False, help_text="may sign in to the operators' console")
+    role = models.CharField(
+        max_length=16,
+        choices=Role,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="what this operator may do in the console and the API; empty: no operator",
+    )
+    time_zone = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        validators=[validate_time_zone],
+        help_text="IANA name: in which the console shows instants; empty: the browser's",
+    )
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -84,9 +113,38 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         ordering = ["email"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(role__in=["", "owner", "admin", "billing", "support", "viewer"]), name="user_role"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.email
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether they are an operator."""
+        return bool(self.role)
+
+    @property
+    def is_superuser(self) -> bool:
+        return self.role == rights.Role.OWNER
+
+    def holds(self, right: rights.Right, *, within: bool = False) -> bool:
+        """Whether this operator may do what is asked; `within` as in `rights.holds`."""
+        return self.is_active and rights.holds(self.role, right, within=within)
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Django's permissions, as its admin asks for them."""
+        right = rights.of_permission(perm)
+        return right is not None and self.holds(right)
+
+    def has_perms(self, perm_list: Iterable[str], obj: Any = None) -> bool:
+        return all(self.has_perm(perm, obj) for perm in perm_list)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.holds(rights.Right.VIEW)
 
 
 class Membership(models.Model):

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
 from django.test import Client
 
 from apps.organizations.models import User
@@ -35,10 +34,6 @@ def signed_in(user: User, **more: Any) -> Client:
     return client
 
 
-def staff(*permissions: str, email: str = "staff@example.com") -> User:
-    """An operator with these rights alone, e.g. "teams.view_team"."""
-    user = User.objects.create_user(email, PASSWORD, is_staff=True)
-    for permission in permissions:
-        app, codename = permission.split(".")
-        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
-    return user
+def staff(role: str = "viewer", email: str = "staff@example.com") -> User:
+    """An operator of this role."""
+    return User.objects.create_user(email, PASSWORD, role=role)

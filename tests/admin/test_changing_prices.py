@@ -77,6 +77,6 @@ def test_wrong_rates_are_refused_at_their_field(site, acme, field, value):
 
 
 def test_prices_need_the_right_to_price(acme):
-    operator = signed_in(staff("teams.view_team", "credits.add_grant"))
+    operator = signed_in(staff("support"))
     assert operator.get(url(acme)).status_code == 403
     assert operator.post(url(acme), {}).status_code == 403

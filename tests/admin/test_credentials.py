@@ -91,7 +91,7 @@ def test_key_cannot_be_guessed_by_filters(site, credential, lookup):
 
 
 def test_who_may_only_look_changes_nothing(credential):
-    viewer = signed_in(staff("catalog.view_providercredential"))
+    viewer = signed_in(staff("viewer"))
     assert viewer.get(page_of(credential)).status_code == 200
     assert viewer.post(page_of(credential), FORM | {"api_key": "sk-new"}).status_code == 403
     assert stored_key() == KEY

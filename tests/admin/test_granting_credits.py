@@ -113,24 +113,18 @@ def test_what_the_ledger_refuses_is_said_on_the_form(site, acme):
 
 
 def test_grant_needs_the_right_to_grant(acme):
-    form = form_of(signed_in(staff("teams.view_team", "credits.add_grant")), acme)
-    operator = signed_in(staff("teams.view_team", "teams.change_team", email="support@example.com"))
+    form = form_of(signed_in(staff("billing")), acme)
+    operator = signed_in(staff("support", email="support@example.com"))
 
     assert operator.get(url(acme)).status_code == 403
     assert operator.post(url(acme), form).status_code == 403
     assert grants(acme) == []
 
 
-def test_grant_needs_sight_of_the_team(acme):
-    operator = signed_in(staff("credits.add_grant"))
-    assert operator.get(url(acme)).status_code == 403
-    assert operator.get("/admin/teams/team/999999/grant-credits/").status_code == 403
-
-
 def test_button_is_drawn_for_those_alone_who_may_grant(acme):
     page = f"/admin/teams/team/{acme.team.pk}/change/"
-    with_right = signed_in(staff("teams.view_team", "credits.add_grant")).get(page).content.decode()
-    without = signed_in(staff("teams.view_team", email="support@example.com")).get(page).content.decode()
+    with_right = signed_in(staff("billing")).get(page).content.decode()
+    without = signed_in(staff("viewer", email="support@example.com")).get(page).content.decode()
     assert "Grant credits" in with_right
     assert "Grant credits" not in without
 
@@ -147,7 +141,7 @@ def test_grant_without_csrf_token_is_refused(owner, acme):
 
 
 def test_operator_with_the_longest_address_can_grant(acme, db):
-    operator = staff("teams.view_team", "credits.add_grant", email=f"{'a' * 242}@example.com")
+    operator = staff("billing", email=f"{'a' * 242}@example.com")
     site = signed_in(operator)
     site.post(url(acme), form_of(site, acme))
     assert len(grants(acme)) == 1

@@ -88,7 +88,7 @@ def test_limits_are_deleted(site: Client, limit: Limit, many: bool):
 
 
 def test_who_may_only_look_changes_nothing(limit: Limit):
-    looker = signed_in(staff("limits.view_limit"))
+    looker = signed_in(staff("viewer"))
     assert looker.get(f"{LIST}{limit.pk}/change/").status_code == 200
     assert looker.post(f"{LIST}{limit.pk}/change/", {"amount": "90"}).status_code == 403
     assert looker.get(f"{LIST}add/").status_code == 403

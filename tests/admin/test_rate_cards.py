@@ -153,7 +153,7 @@ def test_card_page_shows_versions_and_what_jobs_would_cost(site, card):
 
 @pytest.mark.parametrize("name", ["draft", "activate", "discard"])
 def test_pages_need_the_right_to_price(card, name):
-    operator = signed_in(staff("credits.view_ratecard"))
+    operator = signed_in(staff("viewer"))
     assert operator.get(page_of(card)).status_code == 200
     assert "Write a draft" not in text_of(operator.get(page_of(card)))
     assert operator.get(page_of(card, name)).status_code == 403
