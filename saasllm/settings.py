@@ -162,7 +162,9 @@ STRIPE_API_BASE = env.str("STRIPE_API_BASE", default="https://api.stripe.com")
 # --- Django ------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    # Before the admin, whose templates it replaces. Its default configuration would put its own site in ours' place.
+    "unfold.apps.BasicAppConfig",
+    "apps.console.admin_config.ConsoleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -183,6 +185,7 @@ INSTALLED_APPS = [
     "apps.analytics",
     "apps.api",
     "apps.openai_compat",
+    "apps.console",
     "saasllm.apps.SaasllmConfig",
 ]
 
@@ -196,6 +199,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.console.middleware.ConsoleMiddleware",
 ]
 
 ROOT_URLCONF = "saasllm.urls"
@@ -204,6 +208,7 @@ APPEND_SLASH = False
 AUTH_USER_MODEL = "organizations.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = "/admin/"
 
 TEMPLATES = [
     {
@@ -219,6 +224,19 @@ TEMPLATES = [
         },
     },
 ]
+
+UNFOLD = {
+    "SITE_TITLE": "SaaS LiteLLM",
+    "SITE_HEADER": "SaaS LiteLLM",
+    "SITE_URL": None,
+    "SITE_SYMBOL": "token",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/console/icon.svg"}],
+    "STYLES": ["/static/console/console.css"],
+    "SCRIPTS": ["/static/console/console.js"],
+    "COMMAND": {"search_models": False, "show_history": False},
+}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},

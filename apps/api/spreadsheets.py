@@ -1,24 +1,13 @@
-"""CSV answers (RFC 4180, UTF-8) that a spreadsheet opens as what they are: text is never taken for a formula."""
+"""CSV answers: whether one is asked for, and rows as a file (`core.spreadsheets` writes them)."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.http import StreamingHttpResponse
 from rest_framework.request import Request
 
 from apps.api.fields import query_choice
-
-# What makes a spreadsheet compute a cell, or drop the character and look at the next.
-_STARTS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-_ROWS_AT_ONCE = 200
-
-
-class Number(str):
-    """A number as it is to be written, which is no text: a negative one stays a number."""
-
-    __slots__ = ()
+from apps.core.spreadsheets import CONTENT_TYPE, lines
 
 
 def is_wanted(request: Request) -> bool:
@@ -29,35 +18,7 @@ def is_wanted(request: Request) -> bool:
 
 def response(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
     """Rows as a file of that name, written as they are read."""
-    answer = StreamingHttpResponse(_lines(header, rows), content_type="text/csv; charset=utf-8; header=present")
+    answer = StreamingHttpResponse(lines(header, rows), content_type=CONTENT_TYPE)
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     answer["X-Content-Type-Options"] = "nosniff"
     return answer
-
-
-def cell(value: Any) -> str:
-    """A value as a cell: text that would be taken for a formula begins with an apostrophe."""
-    if value is None:
-        return ""
-    if isinstance(value, Number | int):
-        return str(value)
-    text = str(value)
-    return f"'{text}" if text.startswith(_STARTS_FORMULA) else text
-
-
-def _lines(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow(header)
-    for number, row in enumerate(rows, 1):
-        writer.writerow([cell(value) for value in row])
-        if number % _ROWS_AT_ONCE == 0:
-            yield _taken(written)
-    yield _taken(written)
-
-
-def _taken(written: io.StringIO) -> bytes:
-    text = written.getvalue()
-    written.seek(0)
-    written.truncate()
-    return text.encode()

@@ -11,10 +11,10 @@ from apps.analytics import statements
 from apps.api import present, spreadsheets
 from apps.api.authentication import EitherView, OperatorView
 from apps.api.jobs import page
-from apps.api.spreadsheets import Number
 from apps.core.clock import iso
 from apps.core.errors import InvalidField
 from apps.core.money import exact_credits
+from apps.core.spreadsheets import Number
 from apps.credits import history
 from apps.credits.billing import Posting
 from apps.credits.history import Month, Movement, Span

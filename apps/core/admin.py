@@ -1,16 +1,10 @@
-"""Audit trail, events, idempotency keys and processes, all to read. Names the admin site."""
+"""Audit trail, events, idempotency keys and processes, all to read."""
 
 from django.contrib import admin
 
 from apps.core.admin_base import ReadOnlyAdmin
 from apps.core.admin_columns import json_column, text_column
 from apps.core.models import AuditEntry, Event, IdempotencyKey, Process
-
-admin.site.site_header = "SaaS LiteLLM"
-admin.site.site_title = "SaaS LiteLLM"
-admin.site.index_title = "Administration"
-# There is no public page to view.
-admin.site.site_url = None
 
 
 @admin.register(AuditEntry)

@@ -20,6 +20,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
+from unfold.admin import ModelAdmin as UnfoldModelAdmin
 
 from apps.core import audit, clock
 from apps.core.actors import Actor
@@ -31,7 +32,7 @@ from apps.core.ids import parse_uuid
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
 else:
-    _ModelAdmin = admin.ModelAdmin
+    _ModelAdmin = UnfoldModelAdmin
 
 # A confirmation carries its rows as form fields, of which Django takes 1,000.
 ACTION_ROWS_MAX = 200

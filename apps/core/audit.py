@@ -32,6 +32,11 @@ def record(
     )
 
 
+def refused(*, actor: Actor, kind: str, id: str, method: str = "", right: str = "") -> None:
+    """Write that somebody tried what their rights do not hold. Nothing else was changed."""
+    record("refused", actor=actor, kind=kind, id=id, after={"method": method, "right": right})
+
+
 def emit(kind: str, *, subject: str, organization_id: str = "", team_id: str = "", **data: Any) -> None:
     """Write an event to the outbox, with its cause's transaction."""
     Event.objects.create(kind=kind, subject=subject, organization_id=organization_id, team_id=team_id, data=data)

@@ -78,6 +78,16 @@ def claim(request: Request) -> Slot:
     return Slot(row, is_replay=True)
 
 
+def find(request: Request) -> Slot | None:
+    """What the key's first use did, None when it was not used. Raises: IdempotencyConflict as `claim`."""
+    row = IdempotencyKey.objects.filter(scope=request.scope, key=request.key).first()
+    if row is None:
+        return None
+    if row.fingerprint != request.fingerprint:
+        raise IdempotencyConflict
+    return Slot(row, is_replay=True)
+
+
 def purge(older_than: timedelta, *, limit: int) -> int:
     """Forget keys past their window. Bounded per run."""
     ids = IdempotencyKey.objects.filter(created_at__lt=clock.from_now(-older_than.total_seconds())).values_list("id")

@@ -169,50 +169,6 @@ def test_metadata_that_cannot_be_stored_is_refused(site, acme, metadata):
     assert Team.objects.get(pk=acme.team.pk).metadata == {}
 
 
-@pytest.mark.parametrize(("action", "status"), [("suspend", "suspended"), ("pause", "paused"), ("resume", "active")])
-def test_action_asks_first_then_sets_the_state_with_its_reason(site, acme, globex, action, status):
-    before = {"suspend": "active", "pause": "active", "resume": "suspended"}[action]
-    Team.objects.update(status=before)
-    chosen = {"action": action, "_selected_action": [acme.team.pk]}
-
-    asked = site.post(LIST, chosen)
-    assert "acme" in asked.content.decode()
-    assert Team.objects.get(pk=acme.team.pk).status == before
-    site.post(LIST, chosen | {"confirmed": "yes", "reason": "unpaid"})
-
-    assert Team.objects.get(pk=acme.team.pk).status == status
-    assert Team.objects.get(pk=globex.team.pk).status == before
-    audited = AuditEntry.objects.get(action="team.status")
-    assert (audited.object_id, audited.reason, audited.after) == ("acme", "unpaid", {"status": status})
-
-
-def test_reason_that_is_too_long_is_asked_for_again(site, acme):
-    data = {"action": "suspend", "_selected_action": [acme.team.pk], "confirmed": "yes", "reason": "x" * 501}
-    page = site.post(LIST, data)
-    assert page.context["form"].errors["reason"]
-    assert Team.objects.get(pk=acme.team.pk).status == "active"
-
-
-def test_closed_team_is_not_resumed(site, acme):
-    Team.objects.update(status="closed")
-    data = {"action": "resume", "_selected_action": [acme.team.pk], "confirmed": "yes", "reason": ""}
-    page = site.post(LIST, data, follow=True)
-    assert "is closed and cannot be active" in page.content.decode()
-    assert Team.objects.get(pk=acme.team.pk).status == "closed"
-
-
-def test_actions_need_the_right_to_change(acme):
-    operator = signed_in(staff("viewer"))
-    operator.post(LIST, {"action": "suspend", "_selected_action": [acme.team.pk], "confirmed": "yes", "reason": ""})
-    assert Team.objects.get(pk=acme.team.pk).status == "active"
-
-
-def test_more_rows_than_a_page_can_confirm_are_refused(site, acme, monkeypatch):
-    monkeypatch.setattr("apps.core.admin_base.ACTION_ROWS_MAX", 0)
-    page = site.post(LIST, {"action": "suspend", "_selected_action": [acme.team.pk]}, follow=True)
-    assert "Select at most 0 rows" in page.content.decode()
-
-
 def test_page_shows_exact_balance_and_prices(site, acme):
     page = site.get(page_of(acme.team)).content.decode()
     assert "100 credits" in page

@@ -7,8 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from apps.api import spreadsheets
-from apps.core import clock
+from apps.core import clock, spreadsheets
 from apps.credits import ledger, periods
 from apps.credits.models import Account
 from tests import make

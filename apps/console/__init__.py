@@ -1,0 +1,1 @@
+"""The operators' console: pages, lists and actions over many apps, which call the services that the API calls."""
