@@ -11,12 +11,12 @@ from apps.api.authentication import ApiView, EitherView, OperatorView
 from apps.api.display import display
 from apps.api.fields import Credits, FutureInstant, Rate, Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.jobs import JobType, page
 from apps.api.parsing import Input, parse
 from apps.core import crypto
 from apps.core.errors import InvalidRequest
 from apps.core.ids import new_id
-from apps.core.money import MAX_CREDITS, credits_to_micros
+from apps.core.money import MAX_CREDITS, credits_to_micros, whole_credits
 from apps.credits import allowances, billing, ledger, lots
 from apps.credits.errors import NoCreditAccount
 from apps.credits.models import Grant
@@ -58,11 +58,13 @@ def ledger_key(view: ApiView, request: Request) -> str:
 
 
 class CheckInput(Input):
-    """How many credits something would need; the body may be left out."""
+    """How many credits something would need; the body may be left out. With `job_type` those count too that are for
+    such jobs alone."""
 
     credits_needed: Annotated[
         Credits | None, Field(validation_alias=AliasChoices("credits_required", "credits_needed"))
     ] = None
+    job_type: JobType | None = None
 
 
 class TeamBalance(EitherView):
@@ -241,13 +243,16 @@ class CheckCredits(EitherView):
     """POST /api/credits/teams/{team_id}/check: 200 whether they suffice or not. Nothing is held."""
 
     def post(self, request: Request, team_id: str) -> Response:
-        needed = self._needed(request)
+        body = parse(CheckInput, request)
+        needed, job_type = self._needed(request, body), body.job_type
         team = self.team(team_id, refusal="Cannot check credits for a different team")
         # A repeat gets the first verdict, as it gets the first answer of every other POST.
-        return respond(self, request, effect=lambda: self._verdict(team, needed), render=lambda verdict, _: verdict)
+        return respond(
+            self, request, effect=lambda: self._verdict(team, needed, job_type), render=lambda verdict, _: verdict
+        )
 
-    def _needed(self, request: Request) -> int:
-        in_body = parse(CheckInput, request).credits_needed
+    def _needed(self, request: Request, body: CheckInput) -> int:
+        in_body = body.credits_needed
         text = request.GET.get("credits_needed")
         if text is None:
             return 1 if in_body is None else in_body
@@ -257,10 +262,16 @@ class CheckCredits(EitherView):
             )
         return int(text)
 
-    def _verdict(self, team: Team, needed: int) -> dict[str, Any]:
+    def _verdict(self, team: Team, needed: int, job_type: str | None) -> dict[str, Any]:
         balance = billing.balance(team)
-        has_credits = balance.spendable_micros + balance.credit_line_micros >= credits_to_micros(needed)
-        verdict = {"team_id": team.team_id, "has_credits": has_credits, "credits_needed": needed}
+        general = balance.spendable_micros + balance.credit_line_micros
+        available = general if job_type is None else billing.spendable_on(team, job_type, balance)
+        has_credits = available >= credits_to_micros(needed)
+        verdict: dict[str, Any] = {"team_id": team.team_id, "has_credits": has_credits, "credits_needed": needed}
+        if job_type is not None:
+            verdict |= {"job_type": job_type, "credits_available": whole_credits(available)}
         if not has_credits:
-            verdict["error"] = ledger.insufficient(team, needed_micros=credits_to_micros(needed)).message
+            verdict["error"] = ledger.insufficient(
+                team, needed_micros=credits_to_micros(needed), beside_micros=max(0, available - max(0, general))
+            ).message
         return verdict | balance.as_wire()

@@ -21,7 +21,9 @@ class DecisionList(EitherView):
         refusal = f"API key does not belong to team '{team_id}'"
         team = self.team(team_id, refusal=refusal) if team_id is not None else None
         found = decisions.listing(team=team, limit=limit, offset=offset)
-        return Response({"decisions": [present.decision(each) for each in found]})
+        return Response(
+            {"decisions": [present.decision(each, to_operator=self.caller.is_operator) for each in found]}
+        )
 
 
 class OneDecision(EitherView):
@@ -30,4 +32,4 @@ class OneDecision(EitherView):
     def get(self, request: Request, decision_id: str) -> Response:
         principal = self.caller.principal
         team = principal.team if principal is not None else None
-        return Response(present.decision(decisions.find(decision_id, team=team)))
+        return Response(present.decision(decisions.find(decision_id, team=team), to_operator=principal is None))

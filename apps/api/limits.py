@@ -14,7 +14,7 @@ from apps.api.jobs import page
 from apps.api.parsing import Input, parse
 from apps.core.ids import parse_uuid
 from apps.core.money import MAX_CREDITS, MICROS
-from apps.limits import effective, services
+from apps.limits import effective, gate, services
 from apps.limits.models import SUBJECT_MAX, Scope
 from apps.teams import services as teams
 
@@ -115,4 +115,6 @@ class EffectiveLimits(EitherView):
             if key_id and parse_uuid(key_id) is None:
                 raise query_error("key_id", "Must be a key's id", value=key_id)
         found = effective.limits(team, key_id=key_id, model=asked["model"] or "", user_id=asked["user_id"] or "")
+        if principal is not None:
+            found = [gate.to_customer(each) for each in found]
         return Response({"team_id": team.team_id, "key_id": key_id or None, "limits": found})

@@ -7,6 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present
+from apps.api.display import display_of_job
 from apps.api.jobs import JobView
 from apps.core.clock import iso
 from apps.core.money import PPM, exact_credits, usd
@@ -60,6 +61,7 @@ def _receipt(found: Receipt, *, to_operator: bool, show_costs: bool) -> dict[str
         ],
         "explanation": receipts.explanation(found, show_costs=show_costs),
     }
+    body |= display_of_job(job.organization, job, show_costs=show_costs)
     if to_operator:
         body["provider_cost_usd"] = usd(job.provider_cost_nanousd, places=9)
         body["lost_cost_usd"] = usd(job.lost_cost_nanousd, places=9)

@@ -198,7 +198,10 @@ def test_effective_limits_tell_what_is_used_and_held(customer, operator):
 
     assert by_key["limits"] == [
         # The instant at which a rate is empty is a little later.
-        each | {"resets_at": other["resets_at"]}
+        each
+        | {"resets_at": other["resets_at"]}
+        # What all customers together use is for operators.
+        | ({"used": None, "held": None} if each["scope"] in ("platform", "model") else {})
         for each, other in zip(found["limits"], by_key["limits"], strict=True)
     ]
     figures = {
