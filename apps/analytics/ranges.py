@@ -58,35 +58,40 @@ def of_preset(preset: Preset, zone: str) -> Range:
     now = clock.db_now()
     if preset == Preset.DAY:
         until = quarter_after(now)
-        return _steps(until - DAY, until, QUARTER, Grain.QUARTER, zone)
+        return _steps(until - DAY, until, QUARTER, Grain.QUARTER, zone, now)
     if preset == Preset.WEEK:
         # In zones such as +05:45 an hour begins at a quarter of UTC's.
         begins = now.astimezone(ZoneInfo(zone)).replace(minute=0, second=0, microsecond=0).astimezone(UTC)
         until = begins + HOUR
-        return _steps(until - 7 * DAY, until, HOUR, Grain.HOUR, zone)
+        return _steps(until - 7 * DAY, until, HOUR, Grain.HOUR, zone, now)
     days = 30 if preset == Preset.MONTH else 90
     last = now.astimezone(ZoneInfo(zone)).date()
-    return of_days(last - timedelta(days=days - 1), last, zone)
+    return _days(last - timedelta(days=days - 1), last, zone, now)
 
 
 def of_days(first: date, last: date, zone: str) -> Range:
     """From the first to the last day of the zone, both included. Raises: InvalidField."""
     if last < first:
         raise InvalidField("until", "The last day is before the first.", value=str(last))
-    days = (last - first).days + 1
-    if days > DAYS_MAX:
+    if (last - first).days >= DAYS_MAX:
         raise InvalidField("since", f"A range has at most {DAYS_MAX} days.", value=str(first))
-    found = ZoneInfo(zone)
+    return _days(first, last, zone, clock.db_now())
+
+
+def _days(first: date, last: date, zone: str, now: datetime) -> Range:
+    days, found = (last - first).days + 1, ZoneInfo(zone)
     points = tuple(midnight(first + timedelta(days=each), found) for each in range(days))
     until = midnight(last + timedelta(days=1), found)
     before = midnight(first - timedelta(days=days), found)
-    return _with_before(points, until, before, Grain.DAY, zone)
+    return _with_before(points, until, before, Grain.DAY, zone, now)
 
 
-def _steps(since: datetime, until: datetime, step: timedelta, grain: Grain, zone: str) -> Range:
-    return _with_before(tuple(steps(since, until, step)), until, since - (until - since), grain, zone)
+def _steps(since: datetime, until: datetime, step: timedelta, grain: Grain, zone: str, now: datetime) -> Range:
+    return _with_before(tuple(steps(since, until, step)), until, since - (until - since), grain, zone, now)
 
 
-def _with_before(points: tuple[datetime, ...], until: datetime, before: datetime, grain: Grain, zone: str) -> Range:
-    passed = max(QUARTER, min(until, quarter_after(clock.db_now())) - points[0])
+def _with_before(
+    points: tuple[datetime, ...], until: datetime, before: datetime, grain: Grain, zone: str, now: datetime
+) -> Range:
+    passed = max(QUARTER, min(until, quarter_after(now)) - points[0])
     return Range(points, until, before, min(before + passed, points[0]), grain, zone)
