@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-# One that has not said for this long that it lives (`models.Process`) has died; of a web process the callers are gone.
+# A `models.Process` that has not said for this long that it lives has died; of a web process the callers are gone.
 DEAD_AFTER_S = 20.0
 
 T = TypeVar("T")
