@@ -80,6 +80,7 @@ CHOICES_PER_CALL_MAX = env.int("CHOICES_PER_CALL_MAX", default=8)
 # An unclaimed call is published again after this long, then after twice, four times … that, up to a minute.
 REPUBLISH_AFTER_S = env.float("REPUBLISH_AFTER_S", default=3.0)
 SWEEP_EVERY_S = env.float("SWEEP_EVERY_S", default=2.0)
+ROLLUPS_EVERY_S = env.float("ROLLUPS_EVERY_S", default=60.0)
 GATEWAY_CONNECT_TIMEOUT_S = env.float("GATEWAY_CONNECT_TIMEOUT_S", default=5.0)
 GATEWAY_TIMEOUT_S = env.float("GATEWAY_TIMEOUT_S", default=300.0)
 GATEWAY_MAX_ANSWER_BYTES = env.int("GATEWAY_MAX_ANSWER_BYTES", default=20_000_000)
@@ -439,6 +440,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
 # Sweeps are not among them: beat makes them itself, every SWEEP_EVERY_S, whatever Redis and the workers do.
 CELERY_BEAT_SCHEDULE = {
     "verify": {"task": "credits.verify", "schedule": 3600.0, "options": {"expires": 600}},
+    "rollups": {"task": "analytics.fill_rollups", "schedule": ROLLUPS_EVERY_S, "options": {"expires": 60}},
 }
 
 # --- Logs: one line a state change, ids and numbers, never a prompt, a reply or a secret ---------------------

@@ -15,6 +15,8 @@ from saasllm import checks  # noqa: E402
 checks.require_startable()
 
 if settings.EMBEDDED:
+    from apps.analytics.rollups import schedule
     from apps.jobs import embedded
 
     embedded.start()
+    schedule.start()

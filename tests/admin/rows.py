@@ -7,6 +7,9 @@ from decimal import Decimal
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
+from apps.analytics.models import Watermark
+from apps.analytics.rollups import statements
+from apps.analytics.rollups.spans import QUARTER, quarter_of
 from apps.catalog import credentials, prices
 from apps.catalog.rates import Rates
 from apps.core import audit, idempotency
@@ -77,6 +80,7 @@ def _customer(number: int) -> make.Customer:
     _offer(team)
     _sell(team, number)
     _close_books(team, number)
+    _roll_up(number)
     return customer
 
 
@@ -137,6 +141,13 @@ def _close_books(team: Team, number: int) -> None:
     period = Period.objects.create(name=f"{1000 + number}-01", ends_at=timezone.now(), closed_by="test")
     wallet = Account.objects.get(team=team)
     PeriodBalance.objects.create(period=period, account=wallet, last_seq=1, posted_micros=1)
+
+
+def _roll_up(number: int) -> None:
+    quarter = quarter_of(timezone.now())
+    statements.fill_quarter(quarter, quarter + QUARTER, with_refusals=True)
+    statements.fill_customers(quarter.date(), "UTC", quarter, quarter + QUARTER)
+    Watermark.objects.create(name=f"mark {number}", until=quarter)
 
 
 def ask(customer: make.Customer, job_id: object) -> object:
