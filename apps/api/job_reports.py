@@ -18,6 +18,7 @@ from apps.core.errors import InvalidRequest
 from apps.core.money import exact_credits, usd
 from apps.jobs import services
 from apps.jobs.models import Call, Job
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 _STATUSES = {"pending": ["pending"], "in_progress": ["in_progress", "paused"]} | {
@@ -28,6 +29,8 @@ _MAX_PAGES = 1_000_000
 
 class TeamJobList(OperatorView):
     """GET /api/jobs/teams/{team_id}: a page of them, newest first, with their true number."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         number = _whole(request, "page", default=1, most=_MAX_PAGES)
@@ -50,6 +53,8 @@ class TeamJobList(OperatorView):
 
 class TeamJob(OperatorView):
     """GET /api/jobs/teams/{team_id}/{job_id}: a job with a page of its calls, 100 unless `limit` says otherwise."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str, job_id: str) -> Response:
         limit, offset = page(request, default=100)

@@ -1,6 +1,7 @@
 """Monthly statements as JSON and CSV. Amounts are exact decimal strings of credits, so that they add up."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -9,7 +10,7 @@ from rest_framework.response import Response
 
 from apps.analytics import statements
 from apps.api import present, spreadsheets
-from apps.api.authentication import EitherView, OperatorView
+from apps.api.authentication import Caller, EitherView, OperatorView
 from apps.api.jobs import page
 from apps.api.spreadsheets import Number
 from apps.core.clock import iso
@@ -20,6 +21,7 @@ from apps.credits.billing import Posting
 from apps.credits.history import Month, Movement, Span
 from apps.credits.models import Account
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 
 COLUMNS = (
     "date",
@@ -38,25 +40,32 @@ COLUMNS = (
 class TeamStatement(EitherView):
     """GET /api/teams/{team_id}/statements/{period}: for operators, and for the team's own key."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, team_id: str, period: str) -> Response | StreamingHttpResponse:
         team = self.team(team_id, refusal="Cannot access statements of a different team")
         owner = {"team_id": team.team_id, "organization_id": team.organization.organization_id}
-        return _answer(request, team_id, owner, lambda: statements.of_team(team, period))
+        return _answer(self.caller, request, team_id, owner, lambda: statements.of_team(team, period))
 
 
 class OrganizationStatement(OperatorView):
     """GET /api/organizations/{organization_id}/statements/{period}: its pool and the wallets of all its teams."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, organization_id: str, period: str) -> Response | StreamingHttpResponse:
         organization = organizations.find(organization_id)
         owner = {"organization_id": organization_id}
-        return _answer(request, organization_id, owner, lambda: statements.of_organization(organization, period))
+        month = partial(statements.of_organization, organization, period)
+        return _answer(self.caller, request, organization_id, owner, month)
 
 
 def _answer(
-    request: Request, name: str, owner: dict[str, Any], read: Callable[[], Month]
+    caller: Caller, request: Request, name: str, owner: dict[str, Any], read: Callable[[], Month]
 ) -> Response | StreamingHttpResponse:
     as_csv = spreadsheets.is_wanted(request)
+    if as_csv:
+        caller.require(Right.EXPORT)
     limit, offset = page(request, default=100)
     try:
         month = read()
