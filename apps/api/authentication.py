@@ -209,9 +209,8 @@ class _TakesOperators(ApiView):
         if isinstance(exc, RightMissing):
             kind, id = _object_of(self.kwargs, self.request.path)
             right = str(exc.details.get("right", ""))
-            audit.refused(
-                right, actor=self.caller.actor, kind=kind, id=id, method=self.request.method, path=self.request.path
-            )
+            asked = {"method": self.request.method, "path": self.request.path[:500]}
+            audit.refused(right, actor=self.caller.actor, kind=kind, id=id, **asked)
         return super().handle_exception(exc)
 
 

@@ -137,6 +137,19 @@ def test_a_viewer_sees_calls_without_their_answers(acme: make.Customer, worker: 
         assert caller.get(path).status_code == 200
 
 
+def test_a_viewer_sees_a_job_without_its_texts(acme: make.Customer, worker: None):
+    job_id = finished_job(Caller(acme.headers))
+    path = f"/api/jobs/teams/acme/{job_id}"
+
+    (hidden,) = Caller(make.operator("viewer").headers).get(path).json()["calls"]
+    (shown,) = Caller(make.operator("support").headers).get(path).json()["calls"]
+
+    assert (hidden["request_data"], hidden["response_data"]) == (None, None)
+    assert shown["request_data"]["messages"]
+    assert shown["response_data"]
+    assert hidden["total_tokens"] == shown["total_tokens"]
+
+
 def test_a_viewer_reads_statements_and_exports_none(acme: make.Customer):
     viewer = Caller(make.operator("viewer").headers)
     path = f"/api/teams/acme/statements/{clock.now():%Y-%m}"
