@@ -48,6 +48,15 @@ KEY_PEPPER = env.str("KEY_PEPPER", default=DEVELOPMENT_SECRET)
 # Newest first; older ones only decrypt.
 ENCRYPTION_KEYS = env.list("ENCRYPTION_KEY", default=[])
 MASTER_KEY = env.str("MASTER_KEY", default="")
+# Once operators have tokens of their own: the master key then admits nobody, whatever it is.
+MASTER_KEY_OFF = env.bool("MASTER_KEY_OFF", default=False)
+# How long operator tokens last where nothing is said, and at most.
+OPERATOR_TOKEN_DAYS = env.int("OPERATOR_TOKEN_DAYS", default=90)
+OPERATOR_TOKEN_MAX_DAYS = env.int("OPERATOR_TOKEN_MAX_DAYS", default=365)
+if not 0 < OPERATOR_TOKEN_DAYS <= OPERATOR_TOKEN_MAX_DAYS <= 3_650:
+    raise ImproperlyConfigured(
+        "OPERATOR_TOKEN_DAYS must be at least 1 and at most OPERATOR_TOKEN_MAX_DAYS, which is at most 3650"
+    )
 
 REDIS_URL = env.str("REDIS_URL", default="")
 # Prefixed to every Redis key of ours, so that two installations (or a test run) can share a server.
@@ -110,6 +119,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
 # How far below zero an operator may let a team's wallet be spent, in credits.
 CREDIT_LINE_MAX_CREDITS = env.int("CREDIT_LINE_MAX_CREDITS", default=10_000)
+# What support may give in one refund or promotional grant, in credits.
+SUPPORT_CREDITS_MAX = env.int("SUPPORT_CREDITS_MAX", default=0)
 # How long credits stay that are refunded after the lot that paid has expired.
 REFUND_GRACE_DAYS = env.int("REFUND_GRACE_DAYS", default=30)
 # What a credit is taken to be worth in reports where no paid grant says.

@@ -14,6 +14,7 @@ from apps.api.jobs import page
 from apps.api.parsing import Input, parse
 from apps.catalog import access_groups
 from apps.catalog.models import AccessGroup, GroupStatus
+from apps.organizations.rights import Right
 
 
 class CreateAccessGroupInput(Input):
@@ -42,6 +43,8 @@ def shown(found: list[AccessGroup]) -> list[dict[str, Any]]:
 class CreateAccessGroup(OperatorView):
     """POST /api/model-access-groups/create"""
 
+    rights = {"POST": Right.CATALOG_WRITE}
+
     def post(self, request: Request) -> Response:
         body = parse(CreateAccessGroupInput, request)
 
@@ -61,6 +64,8 @@ class CreateAccessGroup(OperatorView):
 class AccessGroupList(OperatorView):
     """GET /api/model-access-groups: an array, narrowed by `status`."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
         limit, offset = page(request, default=100)
         status = query_choice(request, "status", GroupStatus.values)
@@ -69,6 +74,8 @@ class AccessGroupList(OperatorView):
 
 class OneAccessGroup(OperatorView):
     """GET, PUT and DELETE /api/model-access-groups/{group}"""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.CATALOG_WRITE, "DELETE": Right.CATALOG_WRITE}
 
     def get(self, request: Request, group: str) -> Response:
         return Response(shown([access_groups.find(group)])[0])
@@ -92,12 +99,16 @@ class OneAccessGroup(OperatorView):
 class AccessGroupModels(OperatorView):
     """PUT /api/model-access-groups/{group}/models: an array, bare or under its name, which replaces all."""
 
+    rights = {"PUT": Right.CATALOG_WRITE}
+
     def put(self, request: Request, group: str) -> Response:
         names = names_of(request, "model_aliases")
         return Response(shown([access_groups.update(group, aliases=names, actor=self.caller.actor)])[0])
 
 
 class _ChangesModels(OperatorView):
+    rights = {"POST": Right.CATALOG_WRITE}
+
     change: ClassVar[Literal["add", "remove"]]
 
     def post(self, request: Request, group: str) -> Response:

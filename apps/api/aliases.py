@@ -16,6 +16,7 @@ from apps.api.parsing import Input, parse
 from apps.catalog import aliases
 from apps.catalog.models import ModelAlias
 from apps.core.money import NANOUSD
+from apps.organizations.rights import Right
 
 CatalogName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -140,6 +141,8 @@ def shown(found: list[ModelAlias]) -> list[dict[str, Any]]:
 class CreateAlias(OperatorView):
     """POST /api/models/create"""
 
+    rights = {"POST": Right.CATALOG_WRITE}
+
     wants: type[CreateAliasInput] | type[CreateByLitellmModelInput] = CreateAliasInput
 
     def post(self, request: Request) -> Response:
@@ -164,6 +167,8 @@ class CreateAlias(OperatorView):
 class AliasList(OperatorView):
     """GET /api/models: an array, narrowed by `status`, `provider` and `access_group`."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
         return Response(self.listed(request))
 
@@ -182,6 +187,8 @@ class AliasList(OperatorView):
 
 class OneAlias(OperatorView):
     """GET, PUT and DELETE /api/models/{alias}"""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.CATALOG_WRITE, "DELETE": Right.CATALOG_WRITE}
 
     wants: type[UpdateAliasInput] | type[UpdateByLitellmModelInput] = UpdateAliasInput
 

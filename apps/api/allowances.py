@@ -17,6 +17,7 @@ from apps.core.errors import InvalidRequest
 from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits, whole_credits
 from apps.credits import allowances
 from apps.credits.models import Grant, ScheduledGrant
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 
@@ -32,6 +33,8 @@ class AutoRefillInput(Input):
 
 class ConfigureAutoRefill(OperatorView):
     """POST /api/credits/teams/{team_id}/configure-auto-refill: off keeps the settings."""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(AutoRefillInput, request)
@@ -76,6 +79,8 @@ class ScheduledGrantInput(Input):
 class ScheduledGrants(EitherView):
     """GET (also with the team's own key) and POST /api/credits/teams/{team_id}/scheduled-grants"""
 
+    rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
+
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=50)
         team = self.team(team_id, refusal="Cannot access credit balance for a different team")
@@ -104,6 +109,8 @@ class ScheduledGrants(EitherView):
 
 class OneScheduledGrant(OperatorView):
     """DELETE /api/credits/teams/{team_id}/scheduled-grants/{grant_id}: dropped before it is posted."""
+
+    rights = {"DELETE": Right.CREDITS_WRITE}
 
     def delete(self, request: Request, team_id: str, grant_id: str) -> Response:
         return Response(_shown(allowances.cancel(teams.find(team_id), grant_id, actor=self.caller.actor)))

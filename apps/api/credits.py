@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import past_balances, present, present_lots
-from apps.api.authentication import ApiView, EitherView, OperatorView
+from apps.api.authentication import ApiView, EitherView, OperatorView, Partly
 from apps.api.display import display
 from apps.api.fields import Credits, FutureInstant, Rate, Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
@@ -20,7 +20,9 @@ from apps.core.money import MAX_CREDITS, credits_to_micros, whole_credits
 from apps.credits import allowances, billing, ledger, lots
 from apps.credits.errors import NoCreditAccount
 from apps.credits.models import Grant
+from apps.organizations.rights import Right
 from apps.provisioning import credits as operators
+from apps.provisioning import goodwill
 from apps.teams import services as teams
 from apps.teams.models import Team
 
@@ -70,6 +72,8 @@ class CheckInput(Input):
 class TeamBalance(EitherView):
     """GET /api/credits/teams/{team_id}/balance: now, or with `at` at that instant."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, team_id: str) -> Response:
         team = self.team(team_id, refusal="Cannot access credit balance for a different team")
         at = past_balances.instant_of(request)
@@ -92,8 +96,11 @@ class TeamBalance(EitherView):
 class AddCredits(OperatorView):
     """POST /api/credits/teams/{team_id}/add: granted once per Idempotency-Key, for ever."""
 
+    rights = {"POST": Partly(Right.CREDITS_WRITE)}
+
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(AddCreditsInput, request)
+        goodwill.require_may_grant(self.caller.as_operator, credits=body.credits, kind=body.kind)
         key = ledger_key(self, request)
 
         def effect() -> dict[str, Any]:
@@ -137,6 +144,8 @@ class ReplenishInput(Input):
 
 class Replenish(OperatorView):
     """POST /api/credits/teams/{team_id}/replenish: a payment with a `payment_id` arrives once."""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(ReplenishInput, request)
@@ -192,6 +201,8 @@ class TeamTransactions(EitherView):
     """GET /api/credits/teams/{team_id}/transactions: newest first, with their true number; with `job_types` those of
     the credits that are for these alone."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=50)
         team = self.team(team_id, refusal="Cannot access credit transactions for a different team")
@@ -204,6 +215,8 @@ class TeamTransactions(EitherView):
 
 class TeamGrants(EitherView):
     """GET /api/credits/teams/{team_id}/grants: lots with something left, with `all=true` the others too."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=50)
@@ -225,6 +238,8 @@ class CreditLineInput(Input):
 class CreditLine(OperatorView):
     """PUT /api/credits/teams/{team_id}/credit-line"""
 
+    rights = {"PUT": Right.CREDITS_WRITE}
+
     def put(self, request: Request, team_id: str) -> Response:
         body = parse(CreditLineInput, request)
         team = teams.find(team_id)
@@ -241,6 +256,8 @@ class CreditLine(OperatorView):
 
 class CheckCredits(EitherView):
     """POST /api/credits/teams/{team_id}/check: 200 whether they suffice or not. Nothing is held."""
+
+    rights = {"POST": Right.VIEW}
 
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(CheckInput, request)

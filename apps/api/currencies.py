@@ -14,6 +14,7 @@ from apps.api.parsing import Input, parse
 from apps.core.clock import iso
 from apps.core.money import NANOUSD, decimal_to_int
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 from apps.payments import currencies
 from apps.payments.models import CurrencyRate
 
@@ -36,6 +37,8 @@ class CurrencyInput(Input):
 
 class RateList(OperatorView):
     """GET, POST /api/currency-rates: newest first of each currency. A rate is never changed."""
+
+    rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
 
     def get(self, request: Request) -> Response:
         limit, offset = page(request, default=100)
@@ -64,6 +67,8 @@ class RateList(OperatorView):
 
 class OrganizationCurrency(OperatorView):
     """PUT /api/organizations/{organization_id}/display-currency"""
+
+    rights = {"PUT": Right.CUSTOMERS_WRITE}
 
     def put(self, request: Request, organization_id: str) -> Response:
         body = parse(CurrencyInput, request)

@@ -8,10 +8,13 @@ from apps.api.authentication import EitherView
 from apps.api.fields import query_text
 from apps.api.jobs import page
 from apps.limits import decisions
+from apps.organizations.rights import Right
 
 
 class DecisionList(EitherView):
     """GET /api/decisions: the newest first; an operator narrows by `team_id`, a key has its own team's."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         limit, offset = page(request, default=50)
@@ -28,6 +31,8 @@ class DecisionList(EitherView):
 
 class OneDecision(EitherView):
     """GET /api/decisions/{decision_id}; another team's is not found."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, decision_id: str) -> Response:
         principal = self.caller.principal

@@ -20,6 +20,7 @@ from apps.credits import billing
 from apps.jobs import budgets, cancelling, escrow, services
 from apps.jobs.errors import JobNotFound
 from apps.jobs.models import Call, Job
+from apps.organizations.rights import Right
 from apps.virtual_keys.services import Principal
 
 JobType = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -147,6 +148,8 @@ class JobView(EitherView):
 class OneJob(JobView):
     """GET, PATCH /api/jobs/{job_id}"""
 
+    rights = {"GET": Right.VIEW, "PATCH": Right.JOBS_WRITE}
+
     def get(self, request: Request, job_id: str) -> Response:
         job = self.job(job_id)
         show_costs = self.caller.is_operator or billing.shows_costs(job.team)
@@ -180,6 +183,8 @@ class JobMetadata(KeyView):
 
 class JobCosts(JobView):
     """GET /api/jobs/{job_id}/costs"""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, job_id: str) -> Response:
         job = self.job(job_id)
@@ -216,6 +221,8 @@ class JobCosts(JobView):
 
 class TeamJobs(EitherView):
     """GET /api/teams/{team_id}/jobs: newest first, with the true total."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=100)

@@ -13,6 +13,7 @@ from apps.api.idempotent import respond
 from apps.api.jobs import page
 from apps.api.parsing import Input, parse
 from apps.core import clock
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 from apps.virtual_keys import services as virtual_keys
 
@@ -37,6 +38,8 @@ class RotateKeyInput(Input):
 
 class TeamKeys(OperatorView):
     """GET and POST /api/teams/{team_id}/keys"""
+
+    rights = {"GET": Right.VIEW, "POST": Right.KEYS_WRITE}
 
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=100)
@@ -64,6 +67,8 @@ class TeamKeys(OperatorView):
 class RotateKey(OperatorView):
     """POST /api/teams/{team_id}/keys/{key_id}/rotate: a new key with the same rights instead of the old one."""
 
+    rights = {"POST": Right.KEYS_WRITE}
+
     def post(self, request: Request, team_id: str, key_id: str) -> Response:
         body = parse(RotateKeyInput, request)
 
@@ -77,6 +82,8 @@ class RotateKey(OperatorView):
 
 class OneKey(OperatorView):
     """DELETE /api/teams/{team_id}/keys/{key_id}: revoke it, now."""
+
+    rights = {"DELETE": Right.KEYS_WRITE}
 
     def delete(self, request: Request, team_id: str, key_id: str) -> Response:
         key = virtual_keys.revoke(virtual_keys.find(teams.find(team_id), key_id), actor=self.caller.actor)

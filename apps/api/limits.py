@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present_limits as present
-from apps.api.authentication import EitherView, OperatorView, WrongTeam
+from apps.api.authentication import EitherView, OperatorView, Partly, WrongTeam
 from apps.api.fields import Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
 from apps.api.jobs import page
@@ -16,6 +16,7 @@ from apps.core.ids import parse_uuid
 from apps.core.money import MAX_CREDITS, MICROS
 from apps.limits import effective, gate, services
 from apps.limits.models import SUBJECT_MAX, Scope
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 Amount = Annotated[int, Field(ge=0, le=MAX_CREDITS * MICROS)]
@@ -44,6 +45,8 @@ class RaiseInput(Input):
 class LimitList(OperatorView):
     """GET /api/limits: an array, narrowed by `scope`, `id` and `team_id`. PUT sets one."""
 
+    rights = {"GET": Right.VIEW, "PUT": Right.LIMITS_WRITE}
+
     def get(self, request: Request) -> Response:
         limit, offset = page(request, default=100)
         found = services.listing(
@@ -71,6 +74,8 @@ class LimitList(OperatorView):
 class OneLimit(OperatorView):
     """GET and DELETE /api/limits/{limit_id}"""
 
+    rights = {"GET": Right.VIEW, "DELETE": Right.LIMITS_WRITE}
+
     def get(self, request: Request, limit_id: str) -> Response:
         return Response(present.limit(services.find(limit_id)))
 
@@ -82,10 +87,13 @@ class OneLimit(OperatorView):
 class RaiseLimit(OperatorView):
     """POST /api/limits/{limit_id}/raise"""
 
+    rights = {"POST": Partly(Right.LIMITS_WRITE)}
+
     def post(self, request: Request, limit_id: str) -> Response:
         body = parse(RaiseInput, request)
 
         def effect() -> dict[str, Any]:
+            services.require_may_raise(self.caller.as_operator, limit_id, amount=body.amount, until=body.until)
             services.raise_(
                 limit_id, amount=body.amount, until=body.until, reason=body.reason or "", actor=self.caller.actor
             )
@@ -98,6 +106,8 @@ class RaiseLimit(OperatorView):
 
 class EffectiveLimits(EitherView):
     """GET /api/limits/effective: every limit that a call would meet, and how it stands. A key asks about itself."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         principal = self.caller.principal

@@ -6,7 +6,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present
-from apps.api.authentication import Caller, EitherView, OperatorView, WrongTeam, by_master_key
+from apps.api.authentication import Caller, EitherView, OperatorView, WrongTeam, by_operator
 from apps.api.fields import Credits, Label, Metadata, Names, Reason, ReasonInput, query_error
 from apps.api.idempotent import respond
 from apps.api.jobs import page
@@ -16,6 +16,7 @@ from apps.core.clock import iso
 from apps.core.errors import InvalidField
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
+from apps.organizations.rights import Right
 from apps.provisioning import services as provisioning
 from apps.provisioning.services import TeamPlan
 from apps.teams import services as teams
@@ -59,8 +60,12 @@ class StatusInput(Input):
 class CreateOrganization(OperatorView):
     """POST /api/organizations/create: the organization is made even when its default team cannot be."""
 
+    rights = {"POST": Right.CUSTOMERS_WRITE}
+
     def post(self, request: Request) -> Response:
         body = parse(CreateOrganizationInput, request)
+        if body.default_team_credits:
+            self.caller.require(Right.CREDITS_WRITE)
         return respond(self, request, effect=lambda: self._create(body), render=self._created)
 
     def _create(self, body: CreateOrganizationInput) -> tuple[dict[str, Any], str]:
@@ -90,6 +95,8 @@ class CreateOrganization(OperatorView):
 class OrganizationList(OperatorView):
     """GET /api/organizations: an array of the active ones, or with `status` of others (`all` for every one)."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
         status = request.GET.get("status", Organization.Status.ACTIVE)
         if status not in (*STATUSES, "all"):
@@ -108,8 +115,10 @@ class UpdateOrganizationInput(Input):
 class OneOrganization(EitherView):
     """GET /api/organizations/{organization_id}: for operators, and for a key about its own; PUT for operators."""
 
+    rights = {"GET": Right.VIEW, "PUT": Right.CUSTOMERS_WRITE}
+
     def authenticate_caller(self, request: Request) -> Caller:
-        return by_master_key(request) if request.method == "PUT" else super().authenticate_caller(request)
+        return by_operator(request) if request.method == "PUT" else super().authenticate_caller(request)
 
     def get(self, request: Request, organization_id: str) -> Response:
         principal = self.caller.principal
@@ -128,6 +137,8 @@ class OneOrganization(EitherView):
 class OrganizationTeams(OperatorView):
     """GET /api/organizations/{organization_id}/teams: a page of them, with their true number."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, organization_id: str) -> Response:
         limit, offset = page(request, default=100)
         organization = organizations.find(organization_id)
@@ -142,6 +153,8 @@ class OrganizationTeams(OperatorView):
 
 
 class _ChangesStatus(OperatorView):
+    rights = {"PUT": Right.STATE_WRITE, "POST": Right.STATE_WRITE}
+
     def change(self, request: Request, organization_id: str, *, status: str, reason: str) -> Response:
         def effect() -> dict[str, Any]:
             before = organizations.find(organization_id)

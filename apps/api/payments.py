@@ -16,6 +16,7 @@ from apps.api.parsing import Input, Text255, parse
 from apps.core import bodies, idempotency
 from apps.core.clock import iso
 from apps.core.money import MAX_CREDITS
+from apps.organizations.rights import Right
 from apps.payments import checkouts, currencies, packs, webhooks
 from apps.payments.models import Checkout, CreditPack, Payment
 from apps.payments.providers import provider
@@ -69,6 +70,8 @@ class CheckoutInput(Input):
 class PackList(EitherView):
     """GET /api/payments/packs: those for sale, to operators all. POST: operators alone."""
 
+    rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
+
     def get(self, request: Request) -> Response:
         found = CreditPack.objects.all() if self.caller.is_operator else CreditPack.objects.filter(is_active=True)
         return Response({"packs": [_pack(each) for each in found[:1000]]})
@@ -95,6 +98,8 @@ class PackList(EitherView):
 class OnePack(OperatorView):
     """PATCH /api/payments/packs/{pack_id}: for sale or not."""
 
+    rights = {"PATCH": Right.CREDITS_WRITE}
+
     def patch(self, request: Request, pack_id: str) -> Response:
         body = parse(ChangePackInput, request)
         pack = packs.find(pack_id, for_sale=False)
@@ -103,6 +108,8 @@ class OnePack(OperatorView):
 
 class CreateCheckout(EitherView):
     """POST /api/payments/checkout: a page to pay on. With an Idempotency-Key a repeat gets the same page."""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request) -> Response:
         body = parse(CheckoutInput, request)
@@ -133,6 +140,8 @@ class CreateCheckout(EitherView):
 class OneCheckout(EitherView):
     """GET /api/credits/teams/{team_id}/checkouts/{checkout_id}"""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, team_id: str, checkout_id: str) -> Response:
         team = self.team(team_id, refusal="Cannot access checkouts of a different team")
         return Response(_checkout(checkouts.find(team, checkout_id)))
@@ -140,6 +149,8 @@ class OneCheckout(EitherView):
 
 class TeamPayments(EitherView):
     """GET /api/credits/teams/{team_id}/payments: newest first, with their true number."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=50)

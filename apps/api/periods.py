@@ -12,6 +12,7 @@ from apps.api.parsing import Input, parse
 from apps.core.clock import iso
 from apps.credits import periods
 from apps.credits.models import Period
+from apps.organizations.rights import Right
 
 
 class ClosePeriodInput(Input):
@@ -23,6 +24,8 @@ class ClosePeriodInput(Input):
 class PeriodList(OperatorView):
     """GET /api/periods: newest first, with their true number."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
         limit, offset = page(request, default=24)
         found = Period.objects.all()
@@ -33,6 +36,8 @@ class PeriodList(OperatorView):
 
 class ClosePeriod(OperatorView):
     """POST /api/periods/close: closed again, a month stays as it is."""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request) -> Response:
         body = parse(ClosePeriodInput, request)

@@ -20,6 +20,7 @@ from apps.catalog.price_models import Price
 from apps.catalog.rates import CLASSES, PER_PIECE, Rates
 from apps.core.clock import as_utc
 from apps.core.money import NANOUSD
+from apps.organizations.rights import Right
 
 
 def _exact(value: Any) -> Decimal:
@@ -68,6 +69,8 @@ class PriceInput(Input):
 class Prices(OperatorView):
     """GET and POST /api/prices: every price, narrowed by `model`; with `at` those in force at that instant."""
 
+    rights = {"GET": Right.VIEW, "POST": Right.PRICES_WRITE}
+
     def get(self, request: Request) -> Response:
         return Response(_listed(request, at=_at(request)))
 
@@ -89,6 +92,8 @@ class Prices(OperatorView):
 
 class PricesInForce(OperatorView):
     """GET /api/pricing: the prices in force, narrowed by `model`."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         return Response(_listed(request, only_in_force=True))

@@ -17,6 +17,7 @@ from apps.catalog import credentials
 from apps.catalog.models import ProviderCredential
 from apps.core.errors import InvalidRequest
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 
 ApiKey = Annotated[SecretStr, Field(min_length=1, max_length=credentials.KEY_MAX_LENGTH)]
 ApiBase = Annotated[str, StringConstraints(max_length=addresses.MAX_LENGTH)]
@@ -86,6 +87,8 @@ class CredentialView(OperatorView):
 class CreateCredential(CredentialView):
     """POST /api/provider-credentials/create"""
 
+    rights = {"POST": Right.CREDENTIALS_WRITE}
+
     def post(self, request: Request) -> Response:
         body = parse(CreateCredentialInput, request)
 
@@ -113,12 +116,16 @@ class CreateCredential(CredentialView):
 class CredentialList(CredentialView):
     """GET /api/provider-credentials: narrowed by `organization_id`, `provider` and `active_only`."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
         return self.listed(request, organization_id=query_text(request, "organization_id"))
 
 
 class OneCredential(CredentialView):
     """GET, PUT and DELETE /api/provider-credentials/{credential_id}"""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.CREDENTIALS_WRITE, "DELETE": Right.CREDENTIALS_WRITE}
 
     def get(self, request: Request, credential_id: str) -> Response:
         return Response(present.credential(credentials.find(credential_id)))
@@ -143,6 +150,8 @@ class OneCredential(CredentialView):
 class ActivateCredential(CredentialView):
     """PUT /api/provider-credentials/{credential_id}/activate"""
 
+    rights = {"PUT": Right.CREDENTIALS_WRITE}
+
     is_active = True
 
     def put(self, request: Request, credential_id: str) -> Response:
@@ -160,6 +169,8 @@ class DeactivateCredential(ActivateCredential):
 class OrganizationCredentials(CredentialView):
     """GET /api/provider-credentials/organization/{organization_id}"""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, organization_id: str) -> Response:
         organizations.find(organization_id)
         return self.listed(request, organization_id=organization_id)
@@ -167,6 +178,8 @@ class OrganizationCredentials(CredentialView):
 
 class OrganizationCredential(CredentialView):
     """GET /api/provider-credentials/organization/{organization_id}/provider/{provider}: its own active one."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, organization_id: str, provider: str) -> Response:
         organization = organizations.find(organization_id)

@@ -18,6 +18,7 @@ from apps.credits import card_terms, cards
 from apps.credits.card_terms import CardInput, TermsInput
 from apps.credits.models import RateCard, RateCardVersion
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 STATES = ("draft", "active", "scheduled")
@@ -31,6 +32,8 @@ class ActivateInput(Input):
 
 class RateCardList(OperatorView):
     """GET and POST /api/rate-cards"""
+
+    rights = {"GET": Right.VIEW, "POST": Right.CARDS_WRITE}
 
     def get(self, request: Request) -> Response:
         limit, offset = page(request, default=100)
@@ -66,12 +69,16 @@ class RateCardList(OperatorView):
 class OneRateCard(OperatorView):
     """GET /api/rate-cards/{card_id}"""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, card_id: str) -> Response:
         return Response(_card(card_id))
 
 
 class RateCardVersions(OperatorView):
     """POST /api/rate-cards/{card_id}/versions: a draft."""
+
+    rights = {"POST": Right.CARDS_WRITE}
 
     def post(self, request: Request, card_id: str) -> Response:
         terms = card_terms.columns(parse(TermsInput, request))
@@ -84,6 +91,8 @@ class RateCardVersions(OperatorView):
 
 class OneRateCardVersion(OperatorView):
     """GET, PATCH and DELETE /api/rate-cards/{card_id}/versions/{number}: a draft may be changed and discarded."""
+
+    rights = {"GET": Right.VIEW, "PATCH": Right.CARDS_WRITE, "DELETE": Right.CARDS_WRITE}
 
     def get(self, request: Request, card_id: str, number: str) -> Response:
         return Response(_version_of(card_id, number))
@@ -107,6 +116,8 @@ class OneRateCardVersion(OperatorView):
 class ActivateVersion(OperatorView):
     """POST /api/rate-cards/{card_id}/versions/{number}/activate"""
 
+    rights = {"POST": Right.CARDS_WRITE}
+
     def post(self, request: Request, card_id: str, number: str) -> Response:
         body = parse(ActivateInput, request)
 
@@ -119,6 +130,8 @@ class ActivateVersion(OperatorView):
 
 class EffectiveRateCard(OperatorView):
     """GET /api/rate-cards/effective: what prices a team's job type at an instant, and why."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         team_id = query_text(request, "team_id")

@@ -18,10 +18,13 @@ from apps.jobs import escrow, receipts
 from apps.jobs.models import Attempt, Call, Job
 from apps.jobs.receipts import Receipt
 from apps.jobs.streaming.chunks import usage
+from apps.organizations.rights import Right
 
 
 class JobReceipt(JobView):
     """GET /api/jobs/{job_id}/receipt"""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, job_id: str) -> Response:
         job = self.job(job_id)

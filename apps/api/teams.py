@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present, present_limits
-from apps.api.authentication import Caller, EitherView, KeyView, OperatorView, by_master_key
+from apps.api.authentication import Caller, EitherView, KeyView, OperatorView, by_operator
 from apps.api.fields import Credits, Label, Metadata, Name, Names, Rate, ReasonInput, names_of
 from apps.api.idempotent import respond
 from apps.api.jobs import MAX_PAGE, page
@@ -17,6 +17,7 @@ from apps.core.errors import InvalidField, InvalidRequest
 from apps.credits import allowances, billing
 from apps.limits import services as limits
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 from apps.provisioning import services as provisioning
 from apps.provisioning.services import TeamChange, TeamPlan
 from apps.teams import services as teams
@@ -71,6 +72,14 @@ class UpdateTeamInput(PricingInput):
     metadata: Metadata | None = None
 
 
+def require_terms(caller: Caller, body: CreateTeamInput | UpdateTeamInput) -> None:
+    """Credits and prices given along with a team need their own rights. Raises: RightMissing."""
+    if body.credits_allocated is not None:
+        caller.require(Right.CREDITS_WRITE)
+    if body.model_fields_set & PricingInput.model_fields.keys():
+        caller.require(Right.CARDS_WRITE)
+
+
 def facts(found: list[Team]) -> list[present.TeamFacts]:
     """What is shown of each team: at most nine queries, whatever their number."""
     models, balances = catalog.models_of(found), billing.balances(found)
@@ -89,8 +98,11 @@ def shown(team: Team, *, to_operator: bool = True) -> dict[str, Any]:
 class CreateTeam(OperatorView):
     """POST /api/teams/create: a team with models, credits and its first key, whose secret is shown once."""
 
+    rights = {"POST": Right.CUSTOMERS_WRITE}
+
     def post(self, request: Request) -> Response:
         body = parse(CreateTeamInput, request)
+        require_terms(self.caller, body)
         return respond(self, request, effect=lambda: self._create(body), render=self._created)
 
     def _create(self, body: CreateTeamInput) -> tuple[dict[str, Any], str]:
@@ -122,6 +134,8 @@ class CreateTeam(OperatorView):
 class TeamList(OperatorView):
     """GET /api/teams: an array."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
         limit, offset = page(request, default=100)
         return Response(
@@ -132,8 +146,10 @@ class TeamList(OperatorView):
 class OneTeam(EitherView):
     """GET /api/teams/{team_id}, also with the team's own key and when it is suspended; PUT for operators."""
 
+    rights = {"GET": Right.VIEW, "PUT": Right.CUSTOMERS_WRITE}
+
     def authenticate_caller(self, request: Request) -> Caller:
-        return by_master_key(request) if request.method == "PUT" else super().authenticate_caller(request)
+        return by_operator(request) if request.method == "PUT" else super().authenticate_caller(request)
 
     def get(self, request: Request, team_id: str) -> Response:
         team = self.team(team_id, refusal=f"API key does not belong to team '{team_id}'")
@@ -146,6 +162,7 @@ class OneTeam(EitherView):
 
     def put(self, request: Request, team_id: str) -> Response:
         body = parse(UpdateTeamInput, request)
+        require_terms(self.caller, body)
         if body.credits_used is not None:
             raise InvalidField(
                 "credits_used", "credits_used is what jobs were charged; it cannot be set", value=body.credits_used
@@ -180,6 +197,8 @@ class VerifyKey(KeyView):
 class _SetTeamModels(OperatorView):
     """PUT of one of the lists of names that a team may ask for; `listed` names it."""
 
+    rights = {"PUT": Right.CUSTOMERS_WRITE}
+
     listed: ClassVar[str]
     message: ClassVar[str]
 
@@ -210,6 +229,8 @@ class TeamModelGroups(_SetTeamModels):
 
 class _SetTeamStatus(OperatorView):
     """PUT or POST; the reason is optional, and so is the body."""
+
+    rights = {"PUT": Right.STATE_WRITE, "POST": Right.STATE_WRITE}
 
     status: ClassVar[str]
     done: ClassVar[str]

@@ -18,6 +18,7 @@ from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits, whole
 from apps.credits import billing, vouchers
 from apps.credits.models import Grant, Redemption, Voucher
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 
 
 class CreateVoucherInput(Input):
@@ -41,6 +42,8 @@ class RedeemInput(Input):
 
 class VoucherList(OperatorView):
     """GET and POST /api/vouchers: the code is in the answer to POST alone."""
+
+    rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
 
     def get(self, request: Request) -> Response:
         limit, offset = page(request, default=50)
@@ -75,6 +78,8 @@ class VoucherList(OperatorView):
 class OneVoucher(OperatorView):
     """GET and DELETE /api/vouchers/{voucher_id}: a withdrawn one is kept, with who redeemed it."""
 
+    rights = {"GET": Right.VIEW, "DELETE": Right.CREDITS_WRITE}
+
     def get(self, request: Request, voucher_id: str) -> Response:
         found = vouchers.find(voucher_id)
         redeemed = found.redemptions.select_related("team")[:1000]
@@ -86,6 +91,8 @@ class OneVoucher(OperatorView):
 
 class RedeemVoucher(EitherView):
     """POST /api/vouchers/redeem"""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request) -> Response:
         body = parse(RedeemInput, request)

@@ -24,6 +24,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         "action",
         "object_kind",
         "object_id",
+        "via",
         "reason",
         json_column("before"),
         json_column("after"),

@@ -81,7 +81,8 @@ def disable(voucher_id: str, *, actor: Actor) -> Voucher:
                 actor=actor,
                 kind="voucher",
                 id=str(found.pk),
-                before={"uses": found.uses, "max_uses": found.max_uses},
+                before={"disabled": False},
+                after={"disabled": True, "uses": found.uses, "max_uses": found.max_uses},
             )
     return find(voucher_id)
 
@@ -113,6 +114,14 @@ def redeem(team: Team, code: str, *, actor: Actor) -> Redemption:
             reason=f"Voucher {voucher.hint}…",
             source=f"voucher:{voucher.pk}",
             expires_at=now + timedelta(days=days) if days is not None else None,
+        )
+        audit.record(
+            "voucher.redeem",
+            actor=actor,
+            kind="voucher",
+            id=str(voucher.pk),
+            before={"uses": voucher.uses - 1},
+            after={"uses": voucher.uses, "team_id": team.team_id, "entry": str(entry.pk)},
         )
         return Redemption.objects.create(voucher=voucher, team=team, entry=entry)
 

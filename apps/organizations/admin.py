@@ -15,11 +15,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from apps.core.admin_base import AuditedAdmin, PageLink, actor_of, is_confirmed, link_to_list
-from apps.core.admin_columns import text_column
+from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, actor_of, is_confirmed, link_to_list
+from apps.core.admin_columns import json_column, text_column
 from apps.core.admin_forms import ObjectField, ReasonForm
 from apps.organizations import services
-from apps.organizations.models import Membership, Organization, User
+from apps.organizations.models import Membership, OperatorToken, Organization, User
 
 
 class NewOrganization(forms.Form):
@@ -198,3 +198,27 @@ class MembershipAdmin(AuditedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ("created_at",) if obj is None else ("organization", "user", "created_at")
+
+
+@admin.register(OperatorToken)
+class OperatorTokenAdmin(ReadOnlyAdmin):
+    """Which tokens there are; they are issued and revoked by the API and `manage.py issue_operator_token`."""
+
+    list_display = ("prefix", text_column("name"), "operator", "expires_at", "revoked_at", "last_used_at")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    list_select_related = ("operator",)
+    search_fields = ("^prefix", "name", "operator__email")
+    fields = (
+        "id",
+        "operator",
+        "name",
+        "prefix",
+        json_column("scopes"),
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+        "last_used_address",
+        "created_at",
+        "created_by",
+    )
+    ordering = ("-created_at",)

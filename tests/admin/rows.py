@@ -61,6 +61,7 @@ def _customer(number: int) -> make.Customer:
     Account.objects.create(kind=Account.Kind.POOL, organization=org)
     user = User.objects.create_user(f"member{number}@example.com", None)
     Membership.objects.create(organization=org, user=user)
+    make.operator("support", email=f"operator{number}@example.com")
     Group.objects.create(name=f"group {number}")
     Process.objects.create(name=f"web-{number}", kind="web")
     credentials.create(

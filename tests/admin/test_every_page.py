@@ -88,6 +88,7 @@ def test_what_services_alone_write_is_read_only():
         "payments.Payment",
         "payments.SavedMethod",
         "payments.TopUp",
+        "organizations.OperatorToken",
         "payments.TopUpAttempt",
         "payments.WebhookEvent",
         "virtual_keys.VirtualKey",
