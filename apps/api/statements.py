@@ -1,11 +1,8 @@
 """Monthly statements as JSON and CSV. Amounts are exact decimal strings of credits, so that they add up."""
 
 from collections.abc import Callable, Iterator
-<<<<<<< HEAD
 from datetime import timedelta
-=======
 from functools import partial
->>>>>>> tokens
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -14,12 +11,8 @@ from rest_framework.response import Response
 
 from apps.analytics import statements
 from apps.api import present, spreadsheets
-<<<<<<< HEAD
-from apps.api.authentication import EitherView, OperatorView
-from apps.api.display import display
-=======
 from apps.api.authentication import Caller, EitherView, OperatorView
->>>>>>> tokens
+from apps.api.display import display
 from apps.api.jobs import page
 from apps.core import clock
 from apps.core.clock import iso
@@ -31,11 +24,8 @@ from apps.credits.billing import Posting
 from apps.credits.history import Month, Movement, Span
 from apps.credits.models import Account
 from apps.organizations import services as organizations
-<<<<<<< HEAD
 from apps.organizations.models import Organization
-=======
 from apps.organizations.rights import Right
->>>>>>> tokens
 
 COLUMNS = (
     "date",
@@ -59,11 +49,8 @@ class TeamStatement(EitherView):
     def get(self, request: Request, team_id: str, period: str) -> Response | StreamingHttpResponse:
         team = self.team(team_id, refusal="Cannot access statements of a different team")
         owner = {"team_id": team.team_id, "organization_id": team.organization.organization_id}
-<<<<<<< HEAD
-        return _answer(request, team_id, team.organization, owner, lambda: statements.of_team(team, period))
-=======
-        return _answer(self.caller, request, team_id, owner, lambda: statements.of_team(team, period))
->>>>>>> tokens
+        month = partial(statements.of_team, team, period)
+        return _answer(self.caller, request, team_id, team.organization, owner, month)
 
 
 class OrganizationStatement(OperatorView):
@@ -74,22 +61,17 @@ class OrganizationStatement(OperatorView):
     def get(self, request: Request, organization_id: str, period: str) -> Response | StreamingHttpResponse:
         organization = organizations.find(organization_id)
         owner = {"organization_id": organization_id}
-<<<<<<< HEAD
-        return _answer(
-            request, organization_id, organization, owner, lambda: statements.of_organization(organization, period)
-        )
-
-
-def _answer(
-    request: Request, name: str, organization: Organization, owner: dict[str, Any], read: Callable[[], Month]
-=======
         month = partial(statements.of_organization, organization, period)
-        return _answer(self.caller, request, organization_id, owner, month)
+        return _answer(self.caller, request, organization_id, organization, owner, month)
 
 
 def _answer(
-    caller: Caller, request: Request, name: str, owner: dict[str, Any], read: Callable[[], Month]
->>>>>>> tokens
+    caller: Caller,
+    request: Request,
+    name: str,
+    organization: Organization,
+    owner: dict[str, Any],
+    read: Callable[[], Month],
 ) -> Response | StreamingHttpResponse:
     as_csv = spreadsheets.is_wanted(request)
     if as_csv:
