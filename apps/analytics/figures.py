@@ -121,7 +121,7 @@ class Compared:
 def totals(span: Range, filters: Filters) -> Compared:
     """Sums of the span and of the one before. One query."""
     found = Compared()
-    rows = _rows(Bucket, filters, _both(span)).values(slot=_slot_of_both(span)).annotate(**_SUMS)
+    rows = _rows(Bucket, span, filters, _both(span)).values(slot=_slot_of_both(span)).annotate(**_SUMS)
     for row in rows:
         (found.now if row["slot"] == _NOW else found.before).add(row)
     return found
@@ -130,7 +130,7 @@ def totals(span: Range, filters: Filters) -> Compared:
 def points(span: Range, filters: Filters) -> list[Sums]:
     """Sums for each point of the span. One query."""
     found = [Sums() for _ in span.points]
-    rows = _rows(Bucket, filters, _within(span.since, span.until))
+    rows = _rows(Bucket, span, filters, _within(span.since, span.until))
     for row in rows.values(slot=Slot("starts_at", span.points)).annotate(**_SUMS):
         found[row["slot"]].add(row)
     return found
@@ -139,7 +139,7 @@ def points(span: Range, filters: Filters) -> list[Sums]:
 def groups(dimension: str, span: Range, filters: Filters) -> dict[Any, Sums]:
     """Sums of the span by team (its primary key), job_type or model. Two queries."""
     found: dict[Any, Sums] = {}
-    for row in _long_rows(dimension, span, filters).values(group=models.F(dimension)).annotate(**_SUMS):
+    for row in _group_rows(dimension, span, filters).values(group=models.F(dimension)).annotate(**_SUMS):
         found.setdefault(row["group"], Sums()).add(row)
     return found
 
@@ -147,7 +147,7 @@ def groups(dimension: str, span: Range, filters: Filters) -> dict[Any, Sums]:
 def latencies(span: Range, filters: Filters) -> tuple[dict[int, int], dict[int, int]]:
     """Calls by the bound of their latency, in the span and in the one before. One query."""
     found: tuple[dict[int, int], dict[int, int]] = ({}, {})
-    rows = _rows(LatencyBucket, filters, _both(span)).values_list(_slot_of_both(span), "from_ms")
+    rows = _rows(LatencyBucket, span, filters, _both(span)).values_list(_slot_of_both(span), "from_ms")
     for slot, from_ms, calls in rows.annotate(Sum("calls")):
         found[0 if slot == _NOW else 1][from_ms] = calls
     return found
@@ -156,7 +156,7 @@ def latencies(span: Range, filters: Filters) -> tuple[dict[int, int], dict[int, 
 def latency_points(span: Range, filters: Filters) -> list[dict[int, int]]:
     """Calls by the bound of their latency, for each point. One query."""
     found: list[dict[int, int]] = [{} for _ in span.points]
-    rows = _rows(LatencyBucket, filters, _within(span.since, span.until))
+    rows = _rows(LatencyBucket, span, filters, _within(span.since, span.until))
     for slot, from_ms, calls in rows.values_list(Slot("starts_at", span.points), "from_ms").annotate(Sum("calls")):
         found[slot][from_ms] = calls
     return found
@@ -164,7 +164,7 @@ def latency_points(span: Range, filters: Filters) -> list[dict[int, int]]:
 
 def refusals(span: Range, filters: Filters) -> tuple[int, int]:
     """How many calls were refused, in the span and in the one before. One query."""
-    rows = _rows(RefusalBucket, filters, _both(span)).values_list(_slot_of_both(span)).annotate(Sum("refusals"))
+    rows = _rows(RefusalBucket, span, filters, _both(span)).values_list(_slot_of_both(span)).annotate(Sum("refusals"))
     by_slot = dict(rows)
     return by_slot.get(_NOW, 0), by_slot.get(_BEFORE, 0)
 
@@ -172,7 +172,7 @@ def refusals(span: Range, filters: Filters) -> tuple[int, int]:
 def refusal_points(span: Range, filters: Filters) -> list[dict[str, int]]:
     """Refusals by code, for each point. One query."""
     found: list[dict[str, int]] = [{} for _ in span.points]
-    rows = _rows(RefusalBucket, filters, _within(span.since, span.until))
+    rows = _rows(RefusalBucket, span, filters, _within(span.since, span.until))
     for slot, code, count in rows.values_list(Slot("starts_at", span.points), "code").annotate(Sum("refusals")):
         found[slot][code] = count
     return found
@@ -193,20 +193,28 @@ def _within(since: datetime, until: datetime) -> Q:
     return Q(starts_at__gte=since, starts_at__lt=until)
 
 
-def _rows(table: type[models.Model], filters: Filters, when: Q) -> QuerySet[Any, Any]:
-    """Quarters: of the platform where no tenant is asked for, which are few."""
-    level = Level.TEAM if filters.is_of_tenants else Level.PLATFORM
+def _rows(
+    table: type[models.Model], span: Range, filters: Filters, when: Q, *, is_by_work: bool = False
+) -> QuerySet[Any, Any]:
+    """The fewest rows that tell: of hours where the span has whole ones, of all work where nobody asks for some."""
+    if filters.is_of_tenants:
+        level = Level.TEAM
+    elif not span.is_of_hours:
+        level = Level.PLATFORM
+    else:
+        level = Level.HOUR if filters.is_of_work or is_by_work else Level.HOUR_IN_ALL
     return table._default_manager.order_by().filter(filters.q(), when, level=level)
 
 
-def _long_rows(dimension: str, span: Range, filters: Filters) -> QuerySet[Any, Any]:
+def _group_rows(dimension: str, span: Range, filters: Filters) -> QuerySet[Any, Any]:
     """Of teams, the days of UTC that lie in the span whole and are summed up; the quarters at its ends."""
     if dimension != "team":
-        return _rows(Bucket, filters, _within(span.since, span.until))
+        return _rows(Bucket, span, filters, _within(span.since, span.until), is_by_work=True)
     filled = filled_until()
     first = day_of(span.since) if day_of(span.since) == span.since else day_of(span.since) + DAY
     last = day_of(min(span.until, filled)) if filled else first
-    wanted = Q(_within(first, max(first, last)), level=Level.DAY)
+    level = Level.DAY if filters.is_of_work else Level.DAY_IN_ALL
+    wanted = Q(_within(first, max(first, last)), level=level)
     for since, until in _ends(span, first, last):
         wanted |= Q(_within(since, until), level=Level.TEAM)
     return Bucket.objects.order_by().filter(wanted, filters.q())

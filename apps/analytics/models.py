@@ -17,6 +17,10 @@ class Level(models.IntegerChoices):
     TEAM = 1, "a team, 15 minutes"
     PLATFORM = 2, "all teams, 15 minutes"
     DAY = 3, "a team, a day of UTC that is over"
+    HOUR = 4, "all teams, an hour"
+    # Of all job types and models together, for what nobody filters: few rows, also of a quarter of a year.
+    HOUR_IN_ALL = 5, "all teams and work, an hour"
+    DAY_IN_ALL = 6, "a team's work, a day of UTC that is over"
 
 
 class _Rollup(models.Model):
@@ -32,8 +36,8 @@ class _Rollup(models.Model):
     team = models.ForeignKey(
         Team, null=True, on_delete=models.PROTECT, related_name="+", db_index=False, db_constraint=False
     )
-    job_type = models.CharField(max_length=100, blank=True)
-    model = models.CharField(max_length=255, blank=True, help_text="the name asked for")
+    job_type = models.CharField(max_length=100, blank=True, db_default="")
+    model = models.CharField(max_length=255, blank=True, db_default="", help_text="the name asked for")
 
     class Meta:
         abstract = True

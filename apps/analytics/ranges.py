@@ -6,11 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
-from apps.analytics.rollups.spans import DAY, QUARTER, midnight, quarter_after, steps
+from apps.analytics.rollups.spans import DAY, HOUR, QUARTER, hour_of, midnight, quarter_after, steps
 from apps.core import clock
 from apps.core.errors import InvalidField
 
-HOUR = timedelta(hours=1)
 # Two years and a day: what one chart of days can be asked for.
 DAYS_MAX = 731
 
@@ -47,6 +46,12 @@ class Range:
     @property
     def since(self) -> datetime:
         return self.points[0]
+
+    @property
+    def is_of_hours(self) -> bool:
+        """Whether all of its ends are those of hours of UTC, as they are in most zones."""
+        ends = (*self.points, self.until, self.before_since, self.before_until)
+        return all(hour_of(end) == end for end in ends)
 
     def point_of(self, instant: datetime) -> int:
         """The place of the point that the instant belongs to; -1 before the first."""
@@ -93,5 +98,6 @@ def _steps(since: datetime, until: datetime, step: timedelta, grain: Grain, zone
 def _with_before(
     points: tuple[datetime, ...], until: datetime, before: datetime, grain: Grain, zone: str, now: datetime
 ) -> Range:
-    passed = max(QUARTER, min(until, quarter_after(now)) - points[0])
+    step = QUARTER if grain == Grain.QUARTER else HOUR
+    passed = min(until - points[0], max(step, -((points[0] - now) // step) * step))
     return Range(points, until, before, min(before + passed, points[0]), grain, zone)

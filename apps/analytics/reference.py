@@ -14,7 +14,6 @@ import orjson
 from django.db import connection, models, transaction
 
 from apps.core.db import is_postgresql
-from apps.core.errors import DomainError
 from apps.credits.models import ISSUED_ID, REVENUE_ID, Account, Entry, Grant, GrantUse
 from apps.jobs.models import Attempt, Call, Job
 from apps.limits.models import Decision
@@ -35,7 +34,7 @@ _INPUT, _OUTPUT = (f"(50 + {_CHANCE.format('j.n', f'c.n + {k}')} % 2000)" for k 
 Progress = Callable[[str], None]
 
 
-class NotEmpty(DomainError):
+class NotEmpty(Exception):
     """The database has tenants already, or is none of PostgreSQL's."""
 
 

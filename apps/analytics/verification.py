@@ -13,6 +13,7 @@ from apps.analytics.rollups.filling import LOOK_BACK
 from apps.core.verification import Difference
 from apps.credits.models import Entry
 
+_OF_ALL_TEAMS = (Level.PLATFORM, Level.HOUR, Level.HOUR_IN_ALL)
 _Charged = Counter[tuple[date, int | None]]
 
 
@@ -29,7 +30,7 @@ def charges_are_those_of_the_ledger() -> Iterator[Difference]:
         rows = Bucket.objects.filter(level=level, starts_at__lt=over).order_by()
         of_row = TruncDate("starts_at", tzinfo=UTC)
         found = _summed(rows.values_list(of_row, F("team")).annotate(Sum("charged_micros")))
-        wanted = _of_platform(expected) if level == Level.PLATFORM else expected
+        wanted = _of_platform(expected) if level in _OF_ALL_TEAMS else expected
         for day, team in sorted(wanted.keys() | found.keys(), key=str):
             if wanted[day, team] != found[day, team]:
                 subject = f"day:{day} of team:{team}" if team else f"day:{day}"

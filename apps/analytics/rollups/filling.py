@@ -17,7 +17,17 @@ from django.db.models.functions import Now
 
 from apps.analytics.models import Watermark
 from apps.analytics.rollups import statements
-from apps.analytics.rollups.spans import DAY, QUARTER, day_of, midnight, quarter_after, quarter_of, steps
+from apps.analytics.rollups.spans import (
+    DAY,
+    HOUR,
+    QUARTER,
+    day_of,
+    hour_of,
+    midnight,
+    quarter_after,
+    quarter_of,
+    steps,
+)
 from apps.core import clock
 from apps.core.db import is_postgresql
 from apps.credits.models import Entry
@@ -123,6 +133,8 @@ def _replace(since: datetime, until: datetime, now: datetime) -> int:
     quarters = list(steps(since, until, QUARTER))
     for quarter in quarters:
         statements.fill_quarter(quarter, quarter + QUARTER, with_refusals=quarter >= keeps_refusals)
+    for hour in steps(hour_of(since), until, HOUR):
+        statements.fill_hour(hour, hour + HOUR)
     return len(quarters)
 
 

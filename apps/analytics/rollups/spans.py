@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 QUARTER = timedelta(minutes=15)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
 
@@ -12,6 +13,11 @@ def quarter_of(instant: datetime) -> datetime:
     """The beginning of the quarter of an hour that the instant is in."""
     instant = instant.astimezone(UTC)
     return instant.replace(minute=instant.minute - instant.minute % 15, second=0, microsecond=0)
+
+
+def hour_of(instant: datetime) -> datetime:
+    """The beginning of the instant's hour of UTC."""
+    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def day_of(instant: datetime) -> datetime:

@@ -13,7 +13,9 @@ from apps.analytics.models import Bucket, CustomerDay, LatencyBucket, Level, Ref
 from apps.analytics.rollups import sources
 from apps.analytics.rollups.sources import Source
 
-_PLACES = ("organization_id", "team_id", "job_type", "model")
+_OWNERS = ("organization_id", "team_id")
+_WORK = ("job_type", "model")
+_PLACES = (*_OWNERS, *_WORK)
 _OF_CUSTOMERS = ("organization_id", "team_id", "key_id", "user_id")
 BUCKETS: tuple[type[models.Model], ...] = (Bucket, LatencyBucket, RefusalBucket)
 
@@ -23,23 +25,41 @@ def fill_quarter(since: datetime, until: datetime, *, with_refusals: bool) -> No
     for table in BUCKETS:
         if table is RefusalBucket and not with_refusals:
             continue
-        levels = [Level.TEAM, Level.PLATFORM]
-        table._default_manager.filter(level__in=levels, starts_at=since).delete()
+        table._default_manager.filter(level=Level.TEAM, starts_at=since).delete()
         _run(_of_teams(table), since=since, until=until, level=Level.TEAM)
-        _run(_of_platform(table), since=since, until=until, level=Level.PLATFORM)
+        _sum_up(table, Level.PLATFORM, Level.TEAM, _WORK, since, until)
+
+
+def fill_hour(since: datetime, until: datetime) -> None:
+    """Replace the platform's rows of an hour of UTC by the sums of its quarters."""
+    for table in BUCKETS:
+        _sum_up(table, Level.HOUR, Level.PLATFORM, _WORK, since, until)
+        _sum_up(table, Level.HOUR_IN_ALL, Level.HOUR, (), since, until)
 
 
 def fill_day(since: datetime, until: datetime) -> None:
     """Replace the rows of teams' days of UTC by the sums of their quarters."""
     for table in BUCKETS:
-        table._default_manager.filter(level=Level.DAY, starts_at=since).delete()
-        _run(_of_days(table), since=since, until=until, level=Level.DAY)
+        _sum_up(table, Level.DAY, Level.TEAM, _PLACES, since, until)
+        _sum_up(table, Level.DAY_IN_ALL, Level.DAY, _OWNERS, since, until)
 
 
 def fill_customers(day: date, zone: str, since: datetime, until: datetime) -> None:
     """Replace the rows of keys and end customers on a day of the organizations in that zone."""
     CustomerDay.objects.filter(day=day, organization__time_zone=zone).delete()
     _run(_of_customers(), since=since, until=until, day=day, zone=zone)
+
+
+def _sum_up(
+    table: type[models.Model],
+    level: Level,
+    source: Level,
+    dimensions: tuple[str, ...],
+    since: datetime,
+    until: datetime,
+) -> None:
+    table._default_manager.filter(level=level, starts_at=since).delete()
+    _run(_from_level(table, source, (*dimensions, *_more(table))), since=since, until=until, level=level)
 
 
 def _run(statement: str, **params: Any) -> None:
@@ -69,10 +89,11 @@ def _more(table: type[models.Model]) -> tuple[str, ...]:
 
 
 def _added_up(rows: str, dimensions: tuple[str, ...], figures: tuple[str, ...]) -> tuple[str, str]:
-    """Columns to write, and the tail of a SELECT that adds rows up by dimensions."""
+    """Columns to write, and the tail of a SELECT that adds rows up by dimensions. No row where there are none."""
     written = ", ".join((*dimensions, *figures))
     summed = ", ".join((*dimensions, *(f"SUM({name})" for name in figures)))
-    return written, f"{summed} FROM ({rows}) facts GROUP BY {', '.join(dimensions)}"
+    grouped = f"GROUP BY {', '.join(dimensions)}" if dimensions else "HAVING COUNT(*) > 0"
+    return written, f"{summed} FROM ({rows}) facts {grouped}"
 
 
 @cache
@@ -84,16 +105,8 @@ def _of_teams(table: type[models.Model]) -> str:
 
 
 @cache
-def _of_platform(table: type[models.Model]) -> str:
-    return _from_level(table, Level.TEAM, ("job_type", "model", *_more(table)))
-
-
-@cache
-def _of_days(table: type[models.Model]) -> str:
-    return _from_level(table, Level.TEAM, (*_PLACES, *_more(table)))
-
-
 def _from_level(table: type[models.Model], level: Level, dimensions: tuple[str, ...]) -> str:
+    """Sums of another level. What they are not divided by is empty."""
     name, figures = table._meta.db_table, _figures(table)
     rows = f"SELECT * FROM {name} WHERE level = {int(level)} AND starts_at >= %(since)s AND starts_at < %(until)s"
     written, summed = _added_up(rows, dimensions, figures)

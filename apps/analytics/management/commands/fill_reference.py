@@ -34,7 +34,10 @@ class Command(commands.Command):
             self.stdout.write(f"{time.monotonic() - began:6.1f} s  {step}")
             self.stdout.flush()
 
-        reference.fill(size, progress=say)
+        try:
+            reference.fill(size, progress=say)
+        except reference.NotEmpty as error:
+            raise CommandError(str(error)) from error
         while not options["no_rollups"] and rollups.fill().is_behind:
             say(f"rollups up to {rollups.filled_until():%Y-%m-%d}")
         say("done")
