@@ -3,7 +3,7 @@
 Invariant: only who may change operators changes them and their roles, so nobody can give themselves more.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -18,8 +18,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, actor_of, is_confirmed, link_to_list
 from apps.core.admin_columns import json_column, text_column
 from apps.core.admin_forms import ObjectField, ReasonForm
-from apps.organizations import services
+from apps.organizations import operators, services
 from apps.organizations.models import Membership, OperatorToken, Organization, User
+from apps.organizations.operators import Change
 
 
 class NewOrganization(forms.Form):
@@ -167,6 +168,12 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
     def audit_id(self, obj: User) -> str:
         return obj.email
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            wanted = Change(role=obj.role, is_active=obj.is_active)
+            operators.require_changeable(obj.pk, wanted, by=cast(User, request.user))
+        super().save_model(request, obj, form, change)
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         with transaction.atomic():

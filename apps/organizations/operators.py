@@ -84,13 +84,11 @@ def change(user: User, wanted: Change, *, by: Operator) -> User:
         people.require_role(wanted.role, ROLES)
     _require_fields(wanted.display_name or "", wanted.time_zone or "")
     with transaction.atomic():
-        # All of them, in one order: two owners who make each other something else at the same time queue here.
-        owners = {owner.pk: owner for owner in _owners().select_for_update(no_key=True).order_by("pk")}
+        owners = _locked_owners()
         locked = owners.get(user.pk) or User.objects.select_for_update(no_key=True).get(pk=user.pk)
         before, after = _differences(locked, wanted)
         _require_may_change(locked, after, by)
-        if owners.keys() == {locked.pk} and ("role" in after or after.get("is_active") is False):
-            raise LastOwner
+        _require_owner_left(owners, locked.pk, after)
         if after:
             for name, value in after.items():
                 setattr(locked, name, value)
@@ -104,6 +102,19 @@ def change(user: User, wanted: Change, *, by: Operator) -> User:
                 after=after | {"email": locked.email},
             )
     return locked
+
+
+def require_changeable(user_pk: int, wanted: Change, *, by: User) -> None:
+    """For the admin site's form, which writes for itself, in the transaction of its change.
+
+    Raises: OwnRole, LastOwner.
+    """
+    owners = _locked_owners()
+    stored = User.objects.get(pk=user_pk)
+    _, after = _differences(stored, wanted)
+    if by.pk == user_pk and {"role", "is_active"} & after.keys():
+        raise OwnRole
+    _require_owner_left(owners, user_pk, after)
 
 
 def find(public_id: str) -> User:
@@ -128,8 +139,15 @@ def listing() -> QuerySet[User]:
     return User.objects.exclude(role="").order_by("email")
 
 
-def _owners() -> QuerySet[User]:
-    return User.objects.filter(role=Role.OWNER, is_active=True)
+def _locked_owners() -> dict[int, User]:
+    """All active ones, in one order: two who make each other something else at the same time queue here."""
+    owners = User.objects.filter(role=Role.OWNER, is_active=True)
+    return {owner.pk: owner for owner in owners.select_for_update(no_key=True).order_by("pk")}
+
+
+def _require_owner_left(owners: dict[int, User], user_pk: int, after: dict[str, Any]) -> None:
+    if owners.keys() == {user_pk} and ("role" in after or after.get("is_active") is False):
+        raise LastOwner
 
 
 def _require_fields(display_name: str, time_zone: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from apps.api.authentication import Partly, _TakesOperators
@@ -140,6 +141,13 @@ def test_the_right_is_asked_for_before_the_body_is_read(token_of: Any):
 
 def test_what_a_view_does_not_answer_is_405_for_every_role(token_of: Any):
     assert token_of(Role.VIEWER).delete("/api/teams").status_code == 405
+
+
+def test_head_needs_what_get_needs_and_options_nothing(db: None):
+    headers = make.operator(Role.OWNER, scopes=["keys.write"]).headers
+    assert Client().head("/api/teams", headers=headers).status_code == 403
+    assert Client().options("/api/teams", headers=headers).status_code == 200
+    assert Client().head("/api/teams", headers=make.operator(Role.VIEWER).headers).status_code == 200
 
 
 def test_scopes_narrow_the_role(token_of: Any, acme: make.Customer):
