@@ -12,7 +12,7 @@ from apps.analytics import statements
 from apps.api import present, spreadsheets
 from apps.api.authentication import EitherView, OperatorView
 from apps.api.display import display
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.api.spreadsheets import Number
 from apps.core import clock
 from apps.core.clock import iso
