@@ -381,7 +381,9 @@ CORS_ALLOW_HEADERS = (
 )
 CORS_EXPOSE_HEADERS = (
     "idempotency-replayed",
+    "link",
     "retry-after",
+    "x-total-count",
     "x-job-id",
     "x-call-id",
     "x-ratelimit-limit-requests",
