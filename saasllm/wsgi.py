@@ -20,3 +20,7 @@ if settings.EMBEDDED:
 
     embedded.start()
     schedule.start()
+
+from apps.console.signing_in import setup  # noqa: E402
+
+setup.announce()
