@@ -151,7 +151,8 @@ def test_passkey_page_offers_what_the_browser_needs(signed_in: Client):
 
 
 def test_the_admin_site_shows_nobody_these_tables(signed_in: Client, app: None):
-    for path in ("mfa/authenticator/", "account/emailaddress/", "socialaccount/socialapp/", "usersessions/usersession/"):
+    tables = ("mfa/authenticator/", "account/emailaddress/", "socialaccount/socialapp/", "usersessions/usersession/")
+    for path in tables:
         assert signed_in.get(f"/admin/{path}").status_code == 404
 
 
