@@ -10,6 +10,8 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -198,6 +200,13 @@ INSTALLED_APPS = [
     "apps.api",
     "apps.openai_compat",
     "apps.console",
+    "allauth",
+    "apps.console.signing_in.apps.AccountsConfig",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "apps.console.signing_in.apps.SigningInConfig",
     "saasllm.apps.SaasllmConfig",
 ]
 
@@ -211,6 +220,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.console.signing_in.middleware.SigningInMiddleware",
     "apps.console.middleware.ConsoleMiddleware",
 ]
 
@@ -221,6 +231,7 @@ AUTH_USER_MODEL = "organizations.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/admin/"
+LOGOUT_REDIRECT_URL = LOGIN_URL
 
 TEMPLATES = [
     {
@@ -251,7 +262,8 @@ UNFOLD = {
 }
 
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
 
@@ -308,6 +320,89 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 
+# Hints alone: rates of attempts to sign in. In memory it is one process's, which is all there are without Redis.
+CACHES = {
+    "default": {
+        "BACKEND": "apps.core.cache.HintingRedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{REDIS_PREFIX}:cache",
+        "OPTIONS": {
+            "socket_timeout": REDIS_TIMEOUT_S,
+            "socket_connect_timeout": REDIS_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+        },
+    }
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+# --- Signing in (docs/signing-in.md): django-allauth, with our rules in apps/console/signing_in -----------------
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = env.bool("COOKIES_SECURE", default=False)
+CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE
+AUTHENTICATION_BACKENDS = ["apps.console.signing_in.adapter.PasswordBackend"]
+# Minutes without a request after which a session ends; where it is set, the console cannot change it.
+SESSION_IDLE_MIN = env.int("SESSION_IDLE_MIN", default=None)
+# The longest idle time that can be set, and a bit: sessions end by idleness, or with the browser.
+SESSION_COOKIE_AGE = 25 * 3600
+ACCOUNT_ADAPTER = "apps.console.signing_in.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = False
+# Our own ends the other sessions and keeps this one.
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "login_failed": "20/m/ip,5/5m/key",
+    "setup": "10/5m/ip,60/h/key",
+    "change_password": "5/m/user",
+    "reauthenticate": "10/m/user",
+}
+MFA_ADAPTER = "apps.console.signing_in.adapter.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+# Operators are named by operators: nobody can enter with an e-mail that is not theirs.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+# Browsers have passkeys over http for localhost alone.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SESSION_COOKIE_SECURE
+USERSESSIONS_ADAPTER = "apps.console.signing_in.adapter.SessionsAdapter"
+SOCIALACCOUNT_ADAPTER = "apps.console.signing_in.adapter.SocialAccountAdapter"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+# A link, since a content security policy's form-action would not let a form lead to the provider.
+SOCIALACCOUNT_LOGIN_ON_GET = True
+SOCIALACCOUNT_STORE_TOKENS = False
+
+
+def _oidc_providers() -> list[dict[str, Any]]:
+    """Who vouches for operators, as allauth wants it. Raises: ImproperlyConfigured."""
+    wanted = ("id", "name", "issuer", "client_id", "client_secret")
+    given = env.json("OIDC_PROVIDERS", default=[])
+    if not isinstance(given, list) or not all(
+        isinstance(each, dict) and set(each) == set(wanted) and all(isinstance(each[key], str) for key in wanted)
+        for each in given
+    ):
+        raise ImproperlyConfigured(
+            f"OIDC_PROVIDERS must be a JSON list of objects with the texts {', '.join(wanted)}"
+        )
+    return [
+        {
+            "provider_id": each["id"],
+            "name": each["name"],
+            "client_id": each["client_id"],
+            "secret": each["client_secret"],
+            "settings": {"server_url": each["issuer"].rstrip("/")},
+        }
+        for each in given
+    ]
+
+
+OIDC_APPS = _oidc_providers()
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": OIDC_APPS}}
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -320,9 +415,6 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 # Served from the apps themselves, so that a fresh clone needs no collectstatic.
 WHITENOISE_USE_FINDERS = True
 
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SECURE = env.bool("COOKIES_SECURE", default=False)
-CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE
 SECURE_SSL_REDIRECT = env.bool("SSL_REDIRECT", default=False)
 # Probes come by plain HTTP from beside the process and take a redirect for a failure.
 SECURE_REDIRECT_EXEMPT = [r"^(health|livez|readyz)$"]
@@ -381,7 +473,9 @@ CORS_ALLOW_HEADERS = (
 )
 CORS_EXPOSE_HEADERS = (
     "idempotency-replayed",
+    "link",
     "retry-after",
+    "x-total-count",
     "x-job-id",
     "x-call-id",
     "x-ratelimit-limit-requests",

@@ -1,6 +1,7 @@
 """The WSGI application. In embedded mode the worker and the sweeper start here, in the serving process."""
 
 import os
+import threading
 
 from django.core.wsgi import get_wsgi_application
 
@@ -20,3 +21,8 @@ if settings.EMBEDDED:
 
     embedded.start()
     schedule.start()
+
+from apps.console.signing_in import setup  # noqa: E402
+
+# A database that is away must not keep the server from starting.
+threading.Thread(target=setup.announce, name="setup-code", daemon=True).start()

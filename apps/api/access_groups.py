@@ -8,9 +8,9 @@ from rest_framework.response import Response
 from apps.api import present_catalog as present
 from apps.api.aliases import CatalogName, Description, DisplayName
 from apps.api.authentication import OperatorView
-from apps.api.fields import Names, names_of, query_choice
+from apps.api.fields import Names, names_of, query_choice, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import GROUP_ORDERS, listed
 from apps.api.parsing import Input, parse
 from apps.catalog import access_groups
 from apps.catalog.models import AccessGroup, GroupStatus
@@ -62,14 +62,15 @@ class CreateAccessGroup(OperatorView):
 
 
 class AccessGroupList(OperatorView):
-    """GET /api/model-access-groups: an array, narrowed by `status`."""
+    """GET /api/model-access-groups: an array, narrowed by `status` and `q`."""
 
     rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
         status = query_choice(request, "status", GroupStatus.values)
-        return Response(shown(access_groups.listing(status=status, limit=limit, offset=offset)))
+        matching = access_groups.matching(status=status, text=query_text(request, "q"))
+        found = listed(request, matching, default=100, orders=GROUP_ORDERS)
+        return found.array(shown(found.rows))
 
 
 class OneAccessGroup(OperatorView):

@@ -10,7 +10,7 @@ from apps.api import present
 from apps.api.authentication import EitherView, OperatorView
 from apps.api.fields import FutureInstant, Reason
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, parse
 from apps.core.clock import iso
 from apps.core.errors import InvalidRequest
@@ -82,11 +82,12 @@ class ScheduledGrants(EitherView):
     rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
 
     def get(self, request: Request, team_id: str) -> Response:
-        limit, offset = page(request, default=50)
+        require_page(request)
         team = self.team(team_id, refusal="Cannot access credit balance for a different team")
         found = ScheduledGrant.objects.filter(team=team)
-        shown = [_shown(each) for each in found[offset : offset + limit]]
-        return Response({"team_id": team_id, "total": found.count(), "scheduled_grants": shown})
+        orders = {"effective_at": "effective_at", "created_at": "created_at"}
+        page = listed(request, found, default=50, orders=orders)
+        return Response({"team_id": team_id} | page.body("scheduled_grants", (_shown(each) for each in page.rows)))
 
     def post(self, request: Request, team_id: str) -> Response:
         self.require_operator()

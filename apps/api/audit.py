@@ -9,7 +9,7 @@ from apps.api import present_people as present
 from apps.api.authentication import OperatorView
 from apps.api.fields import query_choice, query_text
 from apps.api.instants import query_instant
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.organizations import services as organizations
 from apps.organizations.rights import Right
 

@@ -11,7 +11,8 @@ from apps.api.authentication import ApiView, EitherView, OperatorView, Partly
 from apps.api.display import display
 from apps.api.fields import Credits, FutureInstant, Rate, Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import JobType, page
+from apps.api.jobs import JobType
+from apps.api.listing import page
 from apps.api.parsing import Input, parse
 from apps.core import crypto
 from apps.core.errors import InvalidRequest
@@ -208,9 +209,8 @@ class TeamTransactions(EitherView):
         team = self.team(team_id, refusal="Cannot access credit transactions for a different team")
         job_types = ledger.job_types_of(query_text(request, "job_types") or "")
         total, found = billing.postings(team, limit=limit, offset=offset, job_types=job_types)
-        return Response(
-            {"team_id": team_id, "total": total, "transactions": [present.transaction(team, each) for each in found]}
-        )
+        shown = [present.transaction(team, each) for each in found]
+        return Response({"team_id": team_id, "total": total, "limit": limit, "offset": offset, "transactions": shown})
 
 
 class TeamGrants(EitherView):
@@ -225,7 +225,7 @@ class TeamGrants(EitherView):
         total, found = lots.lots_of(lots.wallets_of(team), limit=limit, offset=offset, with_spent=with_spent)
         to_operator = self.caller.is_operator
         grants = [present_lots.lot(each, to_operator=to_operator) for each in found]
-        return Response({"team_id": team_id, "total": total, "grants": grants})
+        return Response({"team_id": team_id, "total": total, "limit": limit, "offset": offset, "grants": grants})
 
 
 class CreditLineInput(Input):

@@ -9,7 +9,7 @@ from rest_framework.response import Response
 from apps.api.authentication import OperatorView
 from apps.api.fields import Rate, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed
 from apps.api.parsing import Input, parse
 from apps.core.clock import iso
 from apps.core.money import NANOUSD, decimal_to_int
@@ -41,12 +41,13 @@ class RateList(OperatorView):
     rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
         code = query_text(request, "currency")
         found = CurrencyRate.objects.all()
         if code is not None:
             found = found.filter(currency=code.upper())
-        return Response({"total": found.count(), "rates": [_rate(each) for each in found[offset : offset + limit]]})
+        orders = {"currency": "currency", "valid_from": "valid_from"}
+        page = listed(request, found, default=100, orders=orders)
+        return Response(page.body("rates", (_rate(each) for each in page.rows)))
 
     def post(self, request: Request) -> Response:
         body = parse(RateInput, request)

@@ -12,7 +12,7 @@ from apps.api import present
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
 from apps.api.fields import query_error, query_text
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.clock import iso
 from apps.core.errors import InvalidRequest
 from apps.core.money import exact_credits, usd

@@ -10,12 +10,12 @@ from apps.api import present_limits as present
 from apps.api.authentication import EitherView, OperatorView, Partly, WrongTeam
 from apps.api.fields import Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed
 from apps.api.parsing import Input, parse
 from apps.core.ids import parse_uuid
 from apps.core.money import MAX_CREDITS, MICROS
 from apps.limits import effective, gate, services
-from apps.limits.models import SUBJECT_MAX, Scope
+from apps.limits.models import SUBJECT_MAX, Metric, Scope
 from apps.organizations.rights import Right
 from apps.teams import services as teams
 
@@ -43,20 +43,21 @@ class RaiseInput(Input):
 
 
 class LimitList(OperatorView):
-    """GET /api/limits: an array, narrowed by `scope`, `id` and `team_id`. PUT sets one."""
+    """GET /api/limits: an array, narrowed by `scope`, `id`, `team_id`, `organization_id`, `metric`. PUT sets one."""
 
     rights = {"GET": Right.VIEW, "PUT": Right.LIMITS_WRITE}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
-        found = services.listing(
+        matching = services.matching(
             scope=query_choice(request, "scope", Scope.values),
             subject_id=query_text(request, "id"),
             team_id=query_text(request, "team_id"),
-            limit=limit,
-            offset=offset,
+            organization_id=query_text(request, "organization_id"),
+            metric=query_choice(request, "metric", Metric.values),
         )
-        return Response([present.limit(each) for each in found])
+        orders = {name: name for name in ("scope", "metric", "amount", "created_at")}
+        found = listed(request, matching, default=100, orders=orders)
+        return found.array(present.limit(each) for each in found.rows)
 
     def put(self, request: Request) -> Response:
         body = parse(PutLimitInput, request)

@@ -11,7 +11,7 @@ from apps.analytics.margin import Margin
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
 from apps.api.fields import query_choice
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.money import exact_credits, usd, whole_credits
 from apps.organizations.rights import Right
 

@@ -9,7 +9,7 @@ from apps.api import present_people as present
 from apps.api.authentication import OperatorView, Partly
 from apps.api.fields import Label
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.api.operators import Email, Role
 from apps.api.parsing import Input, parse
 from apps.organizations import members

@@ -12,7 +12,7 @@ from apps.api.aliases import CatalogName, Description, DisplayName, Provider, Ro
 from apps.api.authentication import EitherView, OperatorView
 from apps.api.fields import query_choice, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import GROUP_ORDERS, listed
 from apps.api.parsing import Input, json_body, parse, validate
 from apps.catalog import model_groups
 from apps.catalog import services as catalog
@@ -80,15 +80,15 @@ class CreateModelGroup(OperatorView):
 
 
 class ModelGroupList(OperatorView):
-    """GET /api/model-groups: an array, narrowed by `status`."""
+    """GET /api/model-groups: an array, narrowed by `status` and `q`."""
 
     rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
         status = query_choice(request, "status", GroupStatus.values)
-        found = model_groups.listing(status=status, limit=limit, offset=offset)
-        return Response([present.model_group(each) for each in found])
+        matching = model_groups.matching(status=status, text=query_text(request, "q"))
+        found = listed(request, matching, default=100, orders=GROUP_ORDERS)
+        return found.array(present.model_group(each) for each in found.rows)
 
 
 class OneModelGroup(OperatorView):

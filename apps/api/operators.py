@@ -10,7 +10,7 @@ from apps.api import present_people as present
 from apps.api.authentication import OperatorView, Partly
 from apps.api.fields import FutureInstant, Label, Names
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.api.parsing import Input, parse
 from apps.organizations import operators, tokens
 from apps.organizations.operators import Change

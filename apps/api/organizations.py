@@ -7,11 +7,12 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import Caller, EitherView, OperatorView, WrongTeam, by_operator
-from apps.api.fields import Credits, Label, Metadata, Names, Reason, ReasonInput, query_error
+from apps.api.fields import Credits, Label, Metadata, Names, Reason, ReasonInput, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.instants import query_instant
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, Text255, parse
-from apps.api.teams import facts, shown
+from apps.api.teams import facts, shown, teams_found
 from apps.core.clock import iso
 from apps.core.errors import InvalidField
 from apps.organizations import services as organizations
@@ -93,7 +94,10 @@ class CreateOrganization(OperatorView):
 
 
 class OrganizationList(OperatorView):
-    """GET /api/organizations: an array of the active ones, or with `status` of others (`all` for every one)."""
+    """GET /api/organizations: an array of the active ones, or with `status` of others (`all` for every one), narrowed
+    by `q` (a part of the id or the name), `created_from` and `created_to`."""
+
+    orders: ClassVar = {name: name for name in ("organization_id", "name", "status", "created_at")}
 
     rights = {"GET": Right.VIEW}
 
@@ -101,9 +105,14 @@ class OrganizationList(OperatorView):
         status = request.GET.get("status", Organization.Status.ACTIVE)
         if status not in (*STATUSES, "all"):
             raise query_error("status", f"Must be one of: {', '.join(STATUSES)}, all", kind="enum", value=status)
-        limit, offset = page(request, default=100)
-        found = organizations.listing(status=None if status == "all" else status, limit=limit, offset=offset)
-        return Response([present.organization(each, to_operator=True) for each in found])
+        matching = organizations.matching(
+            status=None if status == "all" else status,
+            text=query_text(request, "q"),
+            created_from=query_instant(request, "created_from"),
+            created_to=query_instant(request, "created_to"),
+        )
+        found = listed(request, matching, default=100, orders=self.orders)
+        return found.array(present.organization(each, to_operator=True) for each in found.rows)
 
 
 class UpdateOrganizationInput(Input):
@@ -140,16 +149,11 @@ class OrganizationTeams(OperatorView):
     rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, organization_id: str) -> Response:
-        limit, offset = page(request, default=100)
+        require_page(request)
         organization = organizations.find(organization_id)
-        found = teams.listing(organization=organization, limit=limit, offset=offset)
-        return Response(
-            {
-                "organization_id": organization_id,
-                "team_count": teams.count(organization),
-                "teams": [present.team(each, to_operator=True) for each in facts(found)],
-            }
-        )
+        found = teams_found(request, organization)
+        shown = [present.team(each, to_operator=True) for each in facts(found.rows)]
+        return Response({"organization_id": organization_id, "team_count": found.total} | found.body("teams", shown))
 
 
 class _ChangesStatus(OperatorView):

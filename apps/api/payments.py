@@ -10,8 +10,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.api.authentication import EitherView, OperatorView
+from apps.api.fields import query_choice
 from apps.api.idempotent import answer, respond
-from apps.api.jobs import page
+from apps.api.listing import MAX_PAGE, listed, require_page
 from apps.api.parsing import Input, Text255, parse
 from apps.core import bodies, idempotency
 from apps.core.clock import iso
@@ -74,7 +75,9 @@ class PackList(EitherView):
 
     def get(self, request: Request) -> Response:
         found = CreditPack.objects.all() if self.caller.is_operator else CreditPack.objects.filter(is_active=True)
-        return Response({"packs": [_pack(each) for each in found[:1000]]})
+        orders = {"name": "name", "amount": "amount_minor", "credits": "credits", "created_at": "created_at"}
+        page = listed(request, found, default=MAX_PAGE, orders=orders)
+        return Response(page.body("packs", (_pack(each) for each in page.rows)))
 
     def post(self, request: Request) -> Response:
         self.require_operator()
@@ -153,11 +156,15 @@ class TeamPayments(EitherView):
     rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
-        limit, offset = page(request, default=50)
+        require_page(request)
         team = self.team(team_id, refusal="Cannot access payments of a different team")
-        found = Payment.objects.for_team(team).select_related("entry", "checkout", "attempt")
-        shown = found.prefetch_related("disputes")[offset : offset + limit]
-        return Response({"team_id": team_id, "total": found.count(), "payments": [_payment(each) for each in shown]})
+        payments = Payment.objects.for_team(team).select_related("entry", "checkout", "attempt")
+        state = query_choice(request, "state", Payment.State.values)
+        if state is not None:
+            payments = payments.filter(state=state)
+        orders = {"created_at": "created_at", "paid_at": "paid_at", "amount": "amount_minor"}
+        found = listed(request, payments.prefetch_related("disputes"), default=50, orders=orders)
+        return Response({"team_id": team_id} | found.body("payments", (_payment(each) for each in found.rows)))
 
 
 class StripeWebhook(APIView):

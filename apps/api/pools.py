@@ -12,7 +12,7 @@ from apps.api.authentication import OperatorView
 from apps.api.credits import DEFAULT_REASON, Priority, ledger_key
 from apps.api.fields import FutureInstant, Reason
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.api.parsing import Input, Text255, parse
 from apps.core.money import MAX_CREDITS, exact_credits, whole_credits
 from apps.credits import billing, lots
@@ -133,7 +133,8 @@ class PoolTransactions(OperatorView):
         pool = lots.pool_of(organization)
         total, found = (0, []) if pool is None else billing.postings_on(pool, limit=limit, offset=offset)
         shown = [present.account_transaction(each, team_id=None, organization_id=organization_id) for each in found]
-        return Response({"organization_id": organization_id, "total": total, "transactions": shown})
+        page_of = {"total": total, "limit": limit, "offset": offset}
+        return Response({"organization_id": organization_id} | page_of | {"transactions": shown})
 
 
 class _Moves(OperatorView):

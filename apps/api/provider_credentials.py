@@ -10,7 +10,7 @@ from apps.api import present_catalog as present
 from apps.api.authentication import OperatorView
 from apps.api.fields import query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, Text255, parse
 from apps.catalog import api_base as addresses
 from apps.catalog import credentials
@@ -61,6 +61,9 @@ class UpdateCredentialInput(Input):
         return given
 
 
+_ORDERS = {"credential_name": "name", "provider": "provider", "created_at": "created_at"}
+
+
 class CredentialView(OperatorView):
     """A view of this resource: whatever is asked, no key is shown."""
 
@@ -73,15 +76,13 @@ class CredentialView(OperatorView):
 
     def listed(self, request: Request, *, organization_id: str | None) -> Response:
         """An array, the oldest first: the active ones, or with `active_only=false` all."""
-        limit, offset = page(request, default=100)
-        found = credentials.listing(
+        matching = credentials.matching(
             organization_id=organization_id,
             provider=query_text(request, "provider"),
             is_active=True if _flag(request, "active_only", default=True) else None,
-            limit=limit,
-            offset=offset,
         )
-        return Response([present.credential(each) for each in found])
+        found = listed(request, matching, default=100, orders=_ORDERS)
+        return found.array(present.credential(each) for each in found.rows)
 
 
 class CreateCredential(CredentialView):
@@ -172,6 +173,7 @@ class OrganizationCredentials(CredentialView):
     rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, organization_id: str) -> Response:
+        require_page(request)
         organizations.find(organization_id)
         return self.listed(request, organization_id=organization_id)
 

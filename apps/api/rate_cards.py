@@ -11,7 +11,7 @@ from apps.api.authentication import OperatorView
 from apps.api.fields import query_choice, query_error, query_text
 from apps.api.idempotent import respond
 from apps.api.instants import Instant, query_instant
-from apps.api.jobs import page
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, json_body, parse, validate
 from apps.core.clock import db_now, iso
 from apps.credits import card_terms, cards
@@ -30,25 +30,26 @@ class ActivateInput(Input):
     effective_from: Instant | None = None
 
 
+_ORDERS = {"job_type": "job_type", "created_at": "created_at"}
+
+
 class RateCardList(OperatorView):
     """GET and POST /api/rate-cards"""
 
     rights = {"GET": Right.VIEW, "POST": Right.CARDS_WRITE}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
+        require_page(request)
         organization, team = query_text(request, "organization_id"), query_text(request, "team_id")
         state = query_choice(request, "state", STATES)
-        total, found = cards.listing(
+        matching = cards.matching(
             organization=organizations.find(organization) if organization else None,
             team=teams.find(team) if team else None,
             job_type=_job_type(request),
             state=state,
-            limit=limit,
-            offset=offset,
         )
-        now = db_now()
-        return Response({"total": total, "rate_cards": [presented(card, now=now) for card in found]})
+        found, now = listed(request, matching, default=100, orders=_ORDERS), db_now()
+        return Response(found.body("rate_cards", (presented(card, now=now) for card in found.rows)))
 
     def post(self, request: Request) -> Response:
         body = parse(CardInput, request)

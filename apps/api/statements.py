@@ -13,7 +13,7 @@ from apps.analytics import statements
 from apps.api import present, spreadsheets
 from apps.api.authentication import Caller, EitherView, OperatorView
 from apps.api.display import display
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core import clock
 from apps.core.clock import iso
 from apps.core.errors import InvalidField

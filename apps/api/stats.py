@@ -14,7 +14,7 @@ from apps.analytics.overview import Credits
 from apps.analytics.usage import Jobs, Usage
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits.models import Account
 from apps.jobs.models import Job

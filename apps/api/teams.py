@@ -8,21 +8,36 @@ from rest_framework.response import Response
 
 from apps.api import present, present_limits
 from apps.api.authentication import Caller, EitherView, KeyView, OperatorView, by_operator
-from apps.api.fields import Credits, Label, Metadata, Name, Names, Rate, ReasonInput, names_of
+from apps.api.fields import (
+    Credits,
+    Label,
+    Metadata,
+    Name,
+    Names,
+    Rate,
+    ReasonInput,
+    names_of,
+    query_choice,
+    query_flag,
+    query_text,
+)
 from apps.api.idempotent import respond
-from apps.api.jobs import MAX_PAGE, page
+from apps.api.listing import MAX_PAGE, Found, listed, require_page
 from apps.api.parsing import Input, Text255, parse
 from apps.catalog import services as catalog
 from apps.core.errors import InvalidField, InvalidRequest
 from apps.credits import allowances, billing
 from apps.limits import services as limits
 from apps.organizations import services as organizations
+from apps.organizations.models import Organization
 from apps.organizations.rights import Right
 from apps.provisioning import services as provisioning
 from apps.provisioning.services import TeamChange, TeamPlan
 from apps.teams import services as teams
 from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
+
+_ORDERS = {name: name for name in ("team_id", "status", "created_at")} | {"credits": "left_micros"}
 
 
 class PricingInput(Input):
@@ -90,6 +105,18 @@ def facts(found: list[Team]) -> list[present.TeamFacts]:
     ]
 
 
+def teams_found(request: Request, organization: Organization | None) -> Found[Team]:
+    """A page of the teams that the query asks for, closed ones when `status` says so. `credits` orders by what is
+    left. Raises: InvalidBody."""
+    matching = teams.matching(
+        organization=organization,
+        status=query_choice(request, "status", Team.Status.values),
+        text=query_text(request, "q"),
+    )
+    matching = billing.with_left(matching, only_low=query_flag(request, "low") is True)
+    return listed(request, matching, default=100, orders=_ORDERS)
+
+
 def shown(team: Team, *, to_operator: bool = True) -> dict[str, Any]:
     """One team as the wire has it."""
     return present.team(facts([team])[0], to_operator=to_operator)
@@ -132,15 +159,16 @@ class CreateTeam(OperatorView):
 
 
 class TeamList(OperatorView):
-    """GET /api/teams: an array."""
+    """GET /api/teams: an array, narrowed by `organization_id`, `status`, `q` (a part of the id or the alias) and
+    `low` (a fifth of its credits left, or less)."""
 
     rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
-        return Response(
-            [present.team(each, to_operator=True) for each in facts(teams.listing(limit=limit, offset=offset))]
-        )
+        require_page(request)
+        organization_id = query_text(request, "organization_id")
+        found = teams_found(request, organizations.find(organization_id) if organization_id else None)
+        return found.array(present.team(each, to_operator=True) for each in facts(found.rows))
 
 
 class OneTeam(EitherView):

@@ -7,7 +7,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api.authentication import EitherView
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.api.parsing import Input, Text255, parse
 from apps.api.payments import Minor, PageUrl
 from apps.core import clock

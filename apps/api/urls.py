@@ -18,6 +18,7 @@ from apps.api import (
     job_reports,
     jobs,
     keys,
+    ledger_lists,
     limits,
     margin,
     members,
@@ -40,6 +41,7 @@ from apps.api import (
     top_ups,
     usage,
     vouchers,
+    work_lists,
 )
 
 
@@ -72,6 +74,8 @@ _reports = [
 # first, since a path is compared with one pattern after the other.
 urlpatterns = [
     re_path(r"^jobs/(?=teams/|organizations/)", include(_reports)),
+    route("jobs", work_lists.JobList),
+    route("calls", work_lists.CallList),
     route("jobs/create", jobs.CreateJob),
     route("jobs/create-and-call", calls.CreateAndCall),
     route("jobs/create-and-call-stream", streams.CreateAndCallStream),
@@ -124,6 +128,7 @@ urlpatterns = [
     route("teams/{team_id}/keys", keys.TeamKeys),
     route("teams/{team_id}/keys/{key_id}", keys.OneKey),
     route("teams/{team_id}/keys/{key_id}/rotate", keys.RotateKey),
+    route("keys", keys.KeyList),
     route("models", aliases.AliasList),
     route("models/create", aliases.CreateAlias),
     route("models/{alias}", aliases.OneAlias),
@@ -198,6 +203,8 @@ urlpatterns = [
     route("credits/organizations/{organization_id}/transactions", pools.PoolTransactions),
     route("credits/organizations/{organization_id}/allocate", pools.Allocate),
     route("credits/organizations/{organization_id}/reclaim", pools.Reclaim),
+    route("credits/entries", ledger_lists.EntryList),
+    route("credits/grants", ledger_lists.GrantList),
     route("credits/entries/{transaction_id}/refund", corrections.RefundEntry),
     route("credits/entries/{transaction_id}/reverse", corrections.ReverseEntry),
     route("credits/teams/{team_id}/budget-mode", pricing.TeamBudgetMode),

@@ -13,7 +13,7 @@ from apps.api.authentication import EitherView, OperatorView
 from apps.api.dates import dates_of, period_of
 from apps.api.display import display
 from apps.api.fields import query_choice
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.clock import now
 from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits import billing

@@ -8,9 +8,9 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, OperatorView
-from apps.api.fields import FutureInstant, Label
+from apps.api.fields import FutureInstant, Label, query_flag, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed
 from apps.api.parsing import Input, Text255, parse
 from apps.core import clock
 from apps.core.clock import iso
@@ -46,10 +46,12 @@ class VoucherList(OperatorView):
     rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=50)
-        found = Voucher.objects.select_related("organization")
-        shown = [_shown(each) for each in found[offset : offset + limit]]
-        return Response({"total": Voucher.objects.count(), "vouchers": shown})
+        matching = vouchers.matching(
+            organization_id=query_text(request, "organization_id"),
+            is_usable=query_flag(request, "usable"),
+        )
+        found = listed(request, matching, default=50, orders={"created_at": "created_at", "expires_at": "expires_at"})
+        return Response(found.body("vouchers", (_shown(each) for each in found.rows)))
 
     def post(self, request: Request) -> Response:
         body = parse(CreateVoucherInput, request)

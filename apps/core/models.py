@@ -1,4 +1,4 @@
-"""Rows that any rule may write in its own transaction: audit entries, events, idempotency keys, processes.
+"""Rows that any rule may write in its own transaction: audit entries, events, idempotency keys, processes, settings.
 
 They name things by string, so that this lowest app points at nothing above it.
 """
@@ -90,6 +90,23 @@ class Process(models.Model):
 
     class Meta:
         verbose_name_plural = "processes"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Setting(models.Model):
+    """What operators set about the platform while it runs; only what differs from its default has a row."""
+
+    name = models.CharField(primary_key=True, max_length=64, help_text="as in apps/core/settings_store.py")
+    value = models.JSONField()
+    version = models.PositiveIntegerField(
+        default=1, help_text="counts changes, so that two editors notice each other"
+    )
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name

@@ -125,18 +125,27 @@ def find(limit_id: object, *, locked: bool = False) -> Limit:
     return limit
 
 
-def listing(
-    *, scope: str | None, subject_id: str | None, team_id: str | None, limit: int, offset: int
-) -> list[Limit]:
-    """Limits in a stable order, narrowed. One query."""
+def matching(
+    *,
+    scope: str | None = None,
+    subject_id: str | None = None,
+    team_id: str | None = None,
+    organization_id: str | None = None,
+    metric: str | None = None,
+) -> QuerySet[Limit]:
+    """Limits with their owners in a stable order, narrowed by what is given."""
     found = Limit.objects.select_related("organization", "team")
     if scope is not None:
         found = found.filter(scope=scope)
     if team_id is not None:
         found = found.filter(team__team_id=team_id)
+    if organization_id is not None:
+        found = found.filter(organization__organization_id=organization_id)
+    if metric is not None:
+        found = found.filter(metric=metric)
     if subject_id is not None:
         found = found.filter(Q(subject=subject_id) | Q(scope=Scope.USER, subject__endswith=f"/{subject_id}"))
-    return list(found[offset : offset + limit])
+    return found
 
 
 def of_team(team: Team) -> QuerySet[Limit]:

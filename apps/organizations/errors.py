@@ -64,3 +64,10 @@ class MemberExists(Conflict):
     """Raised when somebody with this e-mail is a member of the organization already."""
 
     code = "member_exists"
+
+
+class AlreadySetUp(Conflict):
+    """Raised when the platform has an owner."""
+
+    code = "already_set_up"
+    message = "Set-up was completed a moment ago. Sign in."

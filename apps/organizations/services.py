@@ -1,9 +1,11 @@
 """Create, find, suspend and resume organizations."""
 
+from datetime import datetime
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 
 from apps.core import audit, tenancy
 from apps.core.actors import Actor
@@ -72,12 +74,24 @@ def find(organization_id: str) -> Organization:
     return organization
 
 
-def listing(*, status: str | None, limit: int, offset: int) -> list[Organization]:
-    """Organizations in this state, or in any. One query."""
+def matching(
+    *,
+    status: str | None = None,
+    text: str | None = None,
+    created_from: datetime | None = None,
+    created_to: datetime | None = None,
+) -> QuerySet[Organization]:
+    """Organizations by id, narrowed by what is given: `text` is part of the id or the name, `created_to` excluded."""
     organizations = Organization.objects.order_by("organization_id")
     if status is not None:
         organizations = organizations.filter(status=status)
-    return list(organizations[offset : offset + limit])
+    if text is not None:
+        organizations = organizations.filter(Q(organization_id__icontains=text) | Q(name__icontains=text))
+    if created_from is not None:
+        organizations = organizations.filter(created_at__gte=created_from)
+    if created_to is not None:
+        organizations = organizations.filter(created_at__lt=created_to)
+    return organizations
 
 
 def set_status(organization: Organization, *, status: str, actor: Actor, reason: str = "") -> Organization:

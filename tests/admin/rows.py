@@ -13,7 +13,7 @@ from apps.analytics.rollups.spans import QUARTER, quarter_of
 from apps.catalog import credentials, prices
 from apps.catalog.rates import Rates
 from apps.core import audit, idempotency
-from apps.core.models import Process
+from apps.core.models import Process, Setting
 from apps.credits import allowances, billing, ledger, sealing, vouchers
 from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Account, BillingSettings, Entry, Grant, Period, PeriodBalance
@@ -64,6 +64,7 @@ def _customer(number: int) -> make.Customer:
     make.operator("support", email=f"operator{number}@example.com")
     Group.objects.create(name=f"group {number}")
     Process.objects.create(name=f"web-{number}", kind="web")
+    Setting.objects.create(name=f"of-an-older-release-{number}", value=number)
     credentials.create(
         organization=org, provider="openai", name=f"key {number}", api_key=PROVIDER_KEY, actor=make.TESTER
     )

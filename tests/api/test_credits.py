@@ -59,6 +59,8 @@ def test_team_without_an_account_has_no_balance(acme, operator):
     assert operator.get("/api/credits/teams/bare/transactions").json() == {
         "team_id": "bare",
         "total": 0,
+        "limit": 50,
+        "offset": 0,
         "transactions": [],
     }
 
