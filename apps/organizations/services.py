@@ -121,3 +121,34 @@ def set_time_zone(organization: Organization, name: str, *, actor: Actor) -> Org
             locked.time_zone = name
             locked.save(update_fields=["time_zone", "updated_at"])
     return locked
+
+
+def update(
+    organization: Organization,
+    *,
+    actor: Actor,
+    name: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    time_zone: str | None = None,
+) -> Organization:
+    """Change an organization's name, metadata or time zone; what is None stays. Raises: InvalidField."""
+    with transaction.atomic():
+        if time_zone is not None:
+            organization = set_time_zone(organization, time_zone, actor=actor)
+        locked = tenancy.locked(organization)
+        given = {"name": name, "metadata": metadata}
+        after = {key: value for key, value in given.items() if value is not None and value != getattr(locked, key)}
+        if after:
+            before = {key: getattr(locked, key) for key in after}
+            for key, value in after.items():
+                setattr(locked, key, value)
+            locked.save(update_fields=[*after, "updated_at"])
+            audit.record(
+                "organization.update",
+                actor=actor,
+                kind="organization",
+                id=locked.organization_id,
+                before=before,
+                after=after,
+            )
+    return locked
