@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from django.db.models import CharField, Count, QuerySet, Value
+from django.db.models import CharField, Count, Q, QuerySet, Value
 from django.db.models.functions import Cast, Replace
 
 from apps.analytics import usage
@@ -33,7 +34,7 @@ def of_team(team: Team, wanted: Wanted) -> QuerySet[Job, Job]:
     if wanted.job_type is not None:
         jobs = jobs.filter(job_type=wanted.job_type)
     if wanted.id_part:
-        jobs = _with_id_part(jobs, wanted.id_part)
+        jobs = with_id_part(jobs, wanted.id_part)
     return jobs.select_related("team", "organization").order_by("-created_at", "-id")
 
 
@@ -51,12 +52,15 @@ def calls_of(job: Job, *, limit: int, offset: int) -> list[Call]:
     return list(job.calls.select_related("payload")[offset : offset + limit])
 
 
-def _with_id_part(jobs: QuerySet[Job, Job], part: str) -> QuerySet[Job, Job]:
+def with_id_part(jobs: QuerySet[Any, Any], part: str, *, or_else: Q | None = None) -> QuerySet[Any, Any]:
+    """Jobs (or calls) whose id is `part` or has it in it, and those that `or_else` finds. Reads every id of `jobs`
+    unless it is whole."""
     whole = parse_uuid(part)
     if whole is not None:
         return jobs.filter(pk=whole)
     # Without dashes, as SQLite keeps an id: both databases find the same.
     digits = part.replace("-", "").lower()
-    return jobs.annotate(digits=Replace(Cast("pk", CharField()), Value("-"), Value(""))).filter(
-        digits__contains=digits
-    )
+    spelled: QuerySet[Any, Any] = jobs.annotate(digits=Replace(Cast("pk", CharField()), Value("-"), Value("")))
+    found = Q(digits__contains=digits)
+    matching: QuerySet[Any, Any] = spelled.filter(found | or_else if or_else else found)
+    return matching

@@ -119,6 +119,8 @@ class Job(models.Model):
         indexes = [
             models.Index(fields=["team", "-created_at"], name="job_team"),
             models.Index(fields=["organization", "-created_at"], name="job_organization"),
+            # For lists over all tenants. Ids come in the order of time, so that an insert goes to its right edge.
+            models.Index(fields=["-created_at", "-id"], name="job_newest"),
             models.Index(
                 fields=["active_at"],
                 condition=Q(status__in=["pending", "in_progress", "paused"]),
@@ -263,6 +265,7 @@ class Call(models.Model):
         indexes = [
             models.Index(fields=["next_publish_at"], condition=Q(state="queued"), name="call_due"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="call_leased"),
+            models.Index(fields=["-created_at", "-id"], name="call_newest"),
             models.Index(
                 fields=["team", "fingerprint"],
                 condition=Q(unanswered_at__isnull=False),

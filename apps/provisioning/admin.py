@@ -234,7 +234,7 @@ class TeamAdmin(TeamRows):
             PageLink("Issue key", issue_url, "virtual_keys.add_virtualkey"),
             link_to_list("Keys", "virtual_keys.virtualkey", team__id__exact=obj.pk),
             link_to_list("Models", "catalog.teamalias", team__id__exact=obj.pk),
-            link_to_list("Jobs", "jobs.job", team__id__exact=obj.pk),
+            link_to_list("Jobs", "jobs.job", team=obj.team_id),
             link_to_list("Ledger", "credits.entry", q=obj.team_id),
         ]
 

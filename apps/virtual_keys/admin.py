@@ -159,7 +159,7 @@ class VirtualKeyAdmin(ReadOnlyAdmin):
         return "rotated, still works" if key.replaced_by_id else "usable"
 
     def page_links(self, obj: VirtualKey) -> list[PageLink]:
-        return [link_to_list("Jobs of its team", "jobs.job", team__id__exact=obj.team_id)]
+        return [link_to_list("Jobs of its team", "jobs.job", team=obj.team.team_id)]
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm("virtual_keys.add_virtualkey")
