@@ -194,7 +194,7 @@ class KeyPage(ObjectPage):
         return [Table("Rotated from and to", key_columns(with_team=False), found, "")]
 
     def tab_limits(self) -> dict[str, Any]:
-        own = limits.listing(scope=Scope.KEY, subject_id=str(self.obj.pk), team_id=None, limit=100, offset=0)
+        own = limits.matching(scope=Scope.KEY, subject_id=str(self.obj.pk))[:100]
         return {
             "tables": [
                 limit_tables.effective(self.obj.team, key_id=str(self.obj.pk)),

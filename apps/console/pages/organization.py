@@ -187,9 +187,9 @@ class OrganizationPage(ObjectPage):
 
     def tab_limits(self) -> dict[str, Any]:
         id_ = self.obj.organization_id
-        found = limits.listing(scope=Scope.ORGANIZATION, subject_id=id_, team_id=None, limit=SHOWN_MAX, offset=0)
+        found = limits.matching(scope=Scope.ORGANIZATION, subject_id=id_)[:SHOWN_MAX]
         empty = "None of its own. The platform's limits and its teams' own hold."
-        return {"tables": [limit_tables.own("Its own limits", found, empty)]}
+        return {"tables": [limit_tables.own("Its own limits", list(found), empty)]}
 
     def tab_rate_cards(self) -> dict[str, Any]:
         return {"tables": [cards_of(self.obj)]}
