@@ -7,7 +7,8 @@ from apps.jobs.models import Job
 from apps.openapi.operation import Query
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 255}
-_DAY = {"type": "string", "format": "date"}
+# Empty is as left out.
+_DAY = {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "maxLength": 0}]}
 
 
 def page(default: int) -> tuple[Query, Query]:
@@ -55,5 +56,7 @@ PERIOD = Query(
 AT = instant("at", "What it was at an instant in the past.")
 TEAM_ID = text("team_id", "The team. A virtual key's own when left out; operators name one.")
 FORMAT = choice("format", "The answer's format; without it the Accept header decides.", ("json", "csv"))
-# A paused job is in progress to whoever asks.
-JOB_STATUSES = tuple(status for status in Job.Status.values if status != Job.Status.PAUSED)
+# A paused job is in progress to whoever asks. Empty is as left out.
+JOB_STATUS = choice(
+    "status", "Only jobs in this state.", (*(each for each in Job.Status.values if each != Job.Status.PAUSED), "")
+)

@@ -5,7 +5,6 @@ from apps.api.jobs import CancelInput, CompleteInput, MetadataInput, OpenJobInpu
 from apps.openapi import parameters
 from apps.openapi.answers.jobs import JobChanged, JobCompleted, JobCosts, JobMetadata, JobOpened, Jobs, JobShown
 from apps.openapi.operation import KEY, Operation
-from apps.openapi.parameters import JOB_STATUSES
 
 TAG = "Jobs"
 
@@ -26,6 +25,6 @@ OPERATIONS = {
     "GET /api/teams/{team_id}/jobs": Operation(
         "List a team's jobs",
         answer=Jobs,
-        query=(parameters.choice("status", "Only jobs in this state.", JOB_STATUSES), *parameters.page(100)),
+        query=(parameters.JOB_STATUS, *parameters.page(100)),
     ),
 }

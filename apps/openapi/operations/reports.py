@@ -4,7 +4,6 @@ from apps.analytics.margin import DIMENSIONS
 from apps.openapi import parameters
 from apps.openapi.answers.reports import JobReport, JobReports, MarginReport
 from apps.openapi.operation import Operation
-from apps.openapi.parameters import JOB_STATUSES
 
 TAG = "Reports"
 
@@ -15,7 +14,7 @@ OPERATIONS = {
         query=(
             parameters.whole("page", "Which page.", least=1, most=1_000_000, default=1),
             parameters.whole("page_size", "How many to a page.", least=1, most=100, default=20),
-            parameters.choice("status", "Only jobs in this state.", JOB_STATUSES),
+            parameters.JOB_STATUS,
             parameters.text("job_type", "Only jobs of this type."),
             parameters.text("job_id_filter", "Only jobs whose id contains this."),
             *parameters.DATES,
