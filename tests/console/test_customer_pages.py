@@ -4,6 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from apps.core import settings_store
 from apps.virtual_keys.models import VirtualKey
 from tests.admin.rows import fill
 from tests.console.conftest import text_of
@@ -29,6 +30,7 @@ KEY_TABS = ["", "limits", "activity"]
 
 
 def queries(browser, url) -> int:
+    settings_store.everything()
     with CaptureQueriesContext(connection) as captured:
         page = browser.get(url)
     assert page.status_code == 200
