@@ -14,6 +14,7 @@ urlpatterns = [
     path("livez", health.health),
     path("readyz", health.ready),
     path("examples/typed_client.py", downloads.typed_client),
+    path("admin/", include("apps.console.signing_in.urls")),
     path("admin/", admin.site.urls),
     # Slashes are not appended for the API's sake; people type this one without.
     path("admin", RedirectView.as_view(url="/admin/")),

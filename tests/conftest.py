@@ -10,7 +10,7 @@ from django.core.management.sql import emit_post_migrate_signal
 from django.db import connection, transaction
 
 from apps.catalog import services as catalog
-from apps.core import append_only
+from apps.core import append_only, settings_store
 from apps.credits import pricing
 from apps.jobs import dispatch, execution, leases, replies
 from apps.jobs.streaming import marks
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _fresh_process_state() -> Iterator[None]:
     """Nothing cached in the process outlives a test."""
-    caches = (virtual_keys, catalog, pricing, limits, currencies)
+    caches = (virtual_keys, catalog, pricing, limits, currencies, settings_store)
     for each in caches:
         each.forget_cached()
     counters.forget()

@@ -86,6 +86,12 @@ def query_choice(request: Request, name: str, choices: Sequence[str]) -> str | N
     return value
 
 
+def query_flag(request: Request, name: str) -> bool | None:
+    """A query parameter that is true or false, None without it. Raises: InvalidBody."""
+    value = query_choice(request, name, ("true", "false"))
+    return None if value is None else value == "true"
+
+
 def query_text(request: Request, name: str) -> str | None:
     """A query parameter that names something, None without it. Raises: InvalidBody for what can be no name."""
     value: str | None = request.GET.get(name)

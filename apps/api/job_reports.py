@@ -11,12 +11,13 @@ from apps.analytics.job_lists import Wanted
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
 from apps.api.fields import query_error, query_text
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.clock import iso
 from apps.core.errors import InvalidRequest
 from apps.core.money import exact_credits, usd
 from apps.jobs import receipt_wire, services
 from apps.jobs.models import Call, Job
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 _STATUSES = {"pending": ["pending"], "in_progress": ["in_progress", "paused"]} | {
@@ -27,6 +28,8 @@ _MAX_PAGES = 1_000_000
 
 class TeamJobList(OperatorView):
     """GET /api/jobs/teams/{team_id}: a page of them, newest first, with their true number."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         number = _whole(request, "page", default=1, most=_MAX_PAGES)
@@ -48,16 +51,22 @@ class TeamJobList(OperatorView):
 
 
 class TeamJob(OperatorView):
-    """GET /api/jobs/teams/{team_id}/{job_id}: a job with a page of its calls, 100 unless `limit` says otherwise."""
+    """GET /api/jobs/teams/{team_id}/{job_id}: a job with a page of its calls, 100 unless `limit` says otherwise.
+
+    Their texts are shown to those who may see content, null to others.
+    """
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str, job_id: str) -> Response:
         limit, offset = page(request, default=100)
         job = services.find_job(teams.find(team_id), job_id)
+        with_texts = self.caller.as_operator.holds(Right.CONTENT_VIEW)
         calls = job_lists.calls_of(job, limit=limit, offset=offset)
         return Response(
             {
                 "job": _summary(job, job_lists.retries([job])[job.pk]),
-                "calls": [_call(job, call) for call in calls],
+                "calls": [_call(job, call, with_texts=with_texts) for call in calls],
             }
         )
 
@@ -109,8 +118,8 @@ def _summary(job: Job, retries: int) -> dict[str, Any]:
     }
 
 
-def _call(job: Job, call: Call) -> dict[str, Any]:
-    payload = getattr(call, "payload", None)
+def _call(job: Job, call: Call, *, with_texts: bool) -> dict[str, Any]:
+    payload = getattr(call, "payload", None) if with_texts else None
     return {
         "call_id": str(call.pk),
         "status": call.state,

@@ -131,6 +131,9 @@ class Job(models.Model):
                 condition=Q(deadline_at__isnull=False, status__in=["pending", "in_progress", "paused"]),
                 name="job_deadline",
             ),
+            # For rollups: written once, with the status, whose indexes change then too.
+            models.Index(fields=["completed_at"], condition=Q(completed_at__isnull=False), name="job_completed"),
+            models.Index(fields=["completed_at"], condition=Q(uncollected_micros__gt=0), name="job_uncollected"),
         ]
 
     def __str__(self) -> str:
@@ -264,8 +267,8 @@ class Call(models.Model):
         ]
         indexes = [
             models.Index(fields=["next_publish_at"], condition=Q(state="queued"), name="call_due"),
-            models.Index(fields=["lease_until"], condition=Q(state="running"), name="call_leased"),
             models.Index(fields=["-created_at", "-id"], name="call_newest"),
+            models.Index(fields=["lease_until"], condition=Q(state="running"), name="call_leased"),
             models.Index(
                 fields=["team", "fingerprint"],
                 condition=Q(unanswered_at__isnull=False),
@@ -277,6 +280,8 @@ class Call(models.Model):
                 condition=Q(fingerprint__gte="v"),
                 name="call_retriable",
             ),
+            # For rollups: an entry a call, at its end alone.
+            models.Index(fields=["ended_at"], condition=Q(ended_at__isnull=False), name="call_ended"),
         ]
 
     def __str__(self) -> str:

@@ -20,6 +20,7 @@ from apps.core import clock, idempotency
 from apps.core.db import is_postgresql, release_connection
 from apps.core.ids import first_id_at, parse_uuid
 from apps.core.models import Process
+from apps.core.processes import DEAD_AFTER_S
 from apps.credits import allowances, ledger, sealing
 from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
@@ -30,8 +31,6 @@ from apps.payments import charging, topups
 
 BATCH = 200
 NAME = "sweeper"
-# A web process that has not said for this long that it lives has died, and its callers are gone.
-DEAD_AFTER_S = 20.0
 _REPUBLISH_AT_MOST_S = 60.0
 # Sealing looks at every account, so not each sweep does it.
 _SEAL_EVERY_S = 60.0

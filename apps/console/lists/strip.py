@@ -18,7 +18,7 @@ from django.utils import timezone
 from apps.console import formats
 from apps.console.charts import Chart, Series
 from apps.console.lists.filters import Range
-from apps.console.lists.paging import COUNT_MAX
+from apps.core.keyset import COUNTED as COUNT_MAX
 
 _BARS_MAX = 48
 # Stretches of time, in seconds and in words.
