@@ -1,6 +1,7 @@
 """Why did this cost that, and why was I refused: answered, and put right, in a browser (walks 5 and 6)."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -42,8 +43,8 @@ def job_paid_by_two_lots():
         route="demo",
         provider_model="slow",
         worker="w-1",
-        started_at=second.created_at,
-        ended_at=second.started_at or second.created_at,
+        started_at=second.created_at - timedelta(milliseconds=1),
+        ended_at=second.created_at,
     )
     services.complete_job(customer.team, job_id=str(job.pk), verdict="completed", closed_by="key:x")
     return Job.objects.get(pk=job.pk)
