@@ -109,6 +109,8 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
 # How far below zero an operator may let a team's wallet be spent, in credits.
 CREDIT_LINE_MAX_CREDITS = env.int("CREDIT_LINE_MAX_CREDITS", default=10_000)
+# Of one goodwill grant or refund by support.
+SUPPORT_CREDITS_MAX = env.int("SUPPORT_CREDITS_MAX", default=0)
 # How long credits stay that are refunded after the lot that paid has expired.
 REFUND_GRACE_DAYS = env.int("REFUND_GRACE_DAYS", default=30)
 # What a credit is taken to be worth in reports where no paid grant says.

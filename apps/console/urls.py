@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def patterns(site: "ConsoleSite") -> list[URLPattern]:
     """All of them, guarded by the site. Actions come before tabs, since both are a word below an object."""
+    from apps.console import urls_money
     from apps.console.actions import state
     from apps.console.pages import search, teams
 
@@ -22,6 +23,7 @@ def patterns(site: "ConsoleSite") -> list[URLPattern]:
     return [
         at("search/", search.Search, "search"),
         at("go/<str:public_id>/", search.Go, "go"),
+        *urls_money.patterns(at),
         at("teams/team/", teams.TeamList, "teams_team_changelist"),
         at("team/<str:team_id>/", teams.TeamPage, "team"),
         at("team/<str:team_id>/suspend/", state.SuspendTeam, "team_suspend"),

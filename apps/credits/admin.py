@@ -4,10 +4,14 @@ budget mode of a team are changed on the team's page, rate cards in `admin_cards
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, link_to_list
 from apps.core.admin_columns import credits_column, text_column, usd_column
+from apps.core.ids import parse_uuid
 from apps.core.money import exact_credits
 from apps.credits import admin_cards as admin_cards  # registers the pages of rate cards
 from apps.credits.models import (
@@ -74,74 +78,34 @@ class AccountAdmin(ReadOnlyAdmin):
 
     def page_links(self, obj: Account) -> list[PageLink]:
         return [
-            link_to_list("Credited entries", "credits.entry", credit_account__id__exact=obj.pk),
-            link_to_list("Debited entries", "credits.entry", debit_account__id__exact=obj.pk),
+            link_to_list("Entries", "credits.entry", account=obj.pk),
             link_to_list("Grants", "credits.grant", account__id__exact=obj.pk),
             link_to_list("Holds", "credits.hold", account__id__exact=obj.pk),
         ]
 
 
+class ConsoleRow(ReadOnlyAdmin):
+    """Of a model that has a page of the console: the plain page leads there."""
+
+    route: str
+    kwarg: str
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method != "GET":
+            answer: HttpResponse = super().change_view(request, object_id, *args, **kwargs)
+            return answer
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if parse_uuid(unquote(object_id)) is None:
+            raise Http404
+        return HttpResponseRedirect(reverse(f"admin:{self.route}", kwargs={self.kwarg: unquote(object_id)}))
+
+
 @admin.register(Entry)
-class EntryAdmin(ReadOnlyAdmin):
+class EntryAdmin(ConsoleRow):
     """The ledger itself: every movement of posted credits."""
 
-    list_display = (
-        "created_at",
-        "kind",
-        credits_column("amount_micros"),
-        "debit_account",
-        "credit_account",
-        "balance",
-        "job",
-        text_column("actor"),
-        text_column("reason"),
-    )
-    list_filter = ("kind", ("created_at", admin.DateFieldListFilter))
-    list_select_related = (
-        "debit_account__team",
-        "debit_account__organization",
-        "credit_account__team",
-        "credit_account__organization",
-    )
-    search_fields = (
-        "job__exact",
-        "external_id__exact",
-        "idempotency_key__exact",
-        "debit_account__team__team_id__exact",
-        "credit_account__team__team_id__exact",
-    )
-    search_help_text = "job id, payment reference, idempotency key or team id, each whole"
-    date_hierarchy = "created_at"
-    fields = (
-        "id",
-        "created_at",
-        "kind",
-        credits_column("amount_micros"),
-        "debit_account",
-        "debit_seq",
-        credits_column("debit_balance_micros", "debited side afterwards"),
-        "credit_account",
-        "credit_seq",
-        credits_column("credit_balance_micros", "credited side afterwards"),
-        "job",
-        "source",
-        "actor",
-        "reason",
-        "reverses",
-        "external_id",
-        "idempotency_key",
-    )
-
-    @admin.display(description="balance afterwards (credits)")
-    def balance(self, entry: Entry) -> str:
-        sides = (entry.debit_balance_micros, entry.credit_balance_micros)
-        return " / ".join(exact_credits(balance) for balance in sides if balance is not None)
-
-    def page_links(self, obj: Entry) -> list[PageLink]:
-        return [
-            link_to_list("Grants it used", "credits.grantuse", entry__id__exact=obj.pk),
-            link_to_list("Reversals", "credits.entry", reverses__id__exact=obj.pk),
-        ]
+    route, kwarg = "entry", "entry_id"
 
 
 @admin.register(Hold)

@@ -99,7 +99,7 @@ class JobAdmin(ReadOnlyAdmin):
         return [
             link_to_list("Calls", "jobs.call", job__id__exact=obj.pk),
             link_to_list("Holds", "credits.hold", job__exact=obj.pk),
-            link_to_list("Ledger entries", "credits.entry", job__exact=obj.pk),
+            link_to_list("Ledger entries", "credits.entry", cause=obj.pk, range="all"),
         ]
 
 

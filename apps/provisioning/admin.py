@@ -21,11 +21,10 @@ from apps.core import idempotency
 from apps.core.admin_base import PageLink, actor_of, link_to_list
 from apps.core.admin_columns import credits_column, exact_percent, lines, text_column, with_unit
 from apps.core.admin_forms import Autocomplete, ObjectField, OnceForm
-from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits
+from apps.core.money import MAX_CREDITS, exact_credits
 from apps.credits import billing
-from apps.credits.models import Account, Grant
+from apps.credits.models import Account
 from apps.organizations.models import Organization
-from apps.provisioning import credits as provisioning
 from apps.provisioning import services
 from apps.teams.admin import TeamRows
 from apps.teams.models import Team
@@ -170,16 +169,6 @@ class NewTeam(PriceFields):
         )
 
 
-class GrantForm(OnceForm):
-    """Credits for a team, and why."""
-
-    amount = forms.IntegerField(min_value=1, max_value=MAX_CREDITS, help_text="whole credits")
-    kind = forms.ChoiceField(choices=Grant.Kind.choices, initial=Grant.Kind.PAID)
-    reason = forms.CharField(
-        max_length=500, help_text="kept in the ledger for ever", widget=forms.TextInput(attrs=_TEXT)
-    )
-
-
 class PlanForm(OnceForm, PriceFields):
     """New prices for a team; jobs begun keep theirs."""
 
@@ -227,7 +216,7 @@ class TeamAdmin(TeamRows):
     def page_links(self, obj: Team) -> list[PageLink]:
         issue_url = f"{reverse('admin:virtual_keys_virtualkey_add')}?team={obj.pk}"
         return [
-            PageLink("Grant credits", reverse("admin:teams_team_grant", args=[obj.pk]), "credits.add_grant"),
+            PageLink("Grant credits", reverse("admin:team_grant", args=[obj.team_id]), "credits.add_grant"),
             PageLink(
                 "Change prices", reverse("admin:teams_team_prices", args=[obj.pk]), "credits.add_ratecardversion"
             ),
@@ -235,15 +224,12 @@ class TeamAdmin(TeamRows):
             link_to_list("Keys", "virtual_keys.virtualkey", team__id__exact=obj.pk),
             link_to_list("Models", "catalog.teamalias", team__id__exact=obj.pk),
             link_to_list("Jobs", "jobs.job", team__id__exact=obj.pk),
-            link_to_list("Ledger", "credits.entry", q=obj.team_id),
+            link_to_list("Ledger", "credits.entry", team=obj.team_id),
         ]
 
     def get_urls(self) -> list[URLPattern]:
-        pages = (("grant-credits", self.grant_view, "grant"), ("prices", self.prices_view, "prices"))
-        return [
-            path(f"<path:object_id>/{page}/", self.admin_site.admin_view(view), name=f"teams_team_{name}")
-            for page, view, name in pages
-        ] + super().get_urls()
+        view = self.admin_site.admin_view(self.prices_view)
+        return [path("<path:object_id>/prices/", view, name="teams_team_prices"), *super().get_urls()]
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -264,39 +250,6 @@ class TeamAdmin(TeamRows):
             return self.secrets_page(request, [(label, made.secret)], title="Team created", back_url=back_url)
 
         return self.service_form(request, form, title="Add team", submit="Create team with its first key", act=act)
-
-    def grant_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Grant credits: what is there now, how much, of which kind and why."""
-        team = self._team(request, object_id, "credits.add_grant")
-        form = GrantForm(request.POST or None)
-
-        def grant() -> None:
-            given = form.cleaned_data
-            amount_micros = credits_to_micros(given["amount"])
-            entry = provisioning.add_credits(
-                team,
-                credits=given["amount"],
-                actor=actor_of(request),
-                key=f"admin:{given['once']}",
-                kind=Grant.Kind(given["kind"]),
-                reason=given["reason"],
-            )
-            after_micros = entry.credit_balance_micros or 0
-            messages.success(
-                request,
-                f"Granted {with_unit(amount_micros)} ({given['kind']}) to {team.team_id}. Posted balance:"
-                f" {exact_credits(after_micros - amount_micros)} before, {exact_credits(after_micros)} after.",
-            )
-
-        return self.service_form(
-            request,
-            form,
-            title=f"Grant credits to {team.team_id}",
-            submit="Grant credits",
-            act=lambda: self._once(request, form, team, f"grant:{team.team_id}", grant),
-            obj=team,
-            facts=_balance_facts(team),
-        )
 
     def prices_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Put a new version of the team's rate card in force."""

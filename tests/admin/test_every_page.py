@@ -138,7 +138,7 @@ def test_object_page_opens(site: Client, model: type[models.Model]):
     obj = model._default_manager.first()
     assert obj is not None
 
-    page = site.get(url(model, "change", obj.pk))
+    page = site.get(url(model, "change", obj.pk), follow=True)
 
     assert page.status_code == 200
 

@@ -21,7 +21,7 @@ from apps.console.pages.base import Page
 from apps.core import crypto, idempotency
 from apps.core.actors import Actor
 from apps.core.admin_base import actor_of
-from apps.core.errors import Conflict, DomainError, InvalidField
+from apps.core.errors import Conflict, DomainError, IdempotencyConflict, InvalidField
 from apps.core.ids import new_id
 from apps.organizations import rights
 
@@ -205,7 +205,12 @@ class Action(Page):
             return self.form_page(request, form, self.preview(None), status=422)
         asked = form.asked()
         self.require_right_to(asked)
-        first = self.answer_of_the_first(form)
+        try:
+            first = self.answer_of_the_first(form)
+        except IdempotencyConflict:
+            # By the browser's back button, and then something else typed.
+            form.add_error(None, "This form was used before with something else typed. Open it again.")
+            return self.form_page(request, form, self.preview(asked), status=422)
         if first is not None:
             return first
         try:

@@ -143,7 +143,11 @@ class Entry(models.Model):
             models.UniqueConstraint(fields=["debit_account", "debit_seq"], name="entry_debit_seq"),
             models.UniqueConstraint(fields=["credit_account", "credit_seq"], name="entry_credit_seq"),
         ]
-        indexes = [models.Index(fields=["job"], condition=~Q(job=""), name="entry_job")]
+        indexes = [
+            models.Index(fields=["job"], condition=~Q(job=""), name="entry_job"),
+            # The ledger's list reads the newest first, page by page.
+            models.Index(fields=["-created_at", "-id"], name="entry_newest"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} of {exact_credits(self.amount_micros)} credits"
