@@ -7,8 +7,9 @@ from django.urls import URLPattern
 
 
 def patterns(at: Callable[[str, Any, str], URLPattern]) -> list[URLPattern]:
-    from apps.console.actions import corrections, credits, pools
-    from apps.console.pages import entry, ledger
+    from apps.console.actions import corrections, credits, pools, vouchers
+    from apps.console.pages import entry, grants, ledger
+    from apps.console.pages import vouchers as voucher_pages
 
     return [
         at("team/<str:team_id>/grant/", credits.GrantCredits, "team_grant"),
@@ -23,4 +24,11 @@ def patterns(at: Callable[[str, Any, str], URLPattern]) -> list[URLPattern]:
         at("entry/<str:entry_id>/reverse/", corrections.ReverseEntry, "entry_reverse"),
         at("credits/entry/", ledger.LedgerList, "credits_entry_changelist"),
         at("entry/<str:entry_id>/", entry.EntryPage, "entry"),
+        at("credits/grant/", grants.GrantList, "credits_grant_changelist"),
+        at("grant/<str:grant_id>/", grants.GrantPage, "grant"),
+        at("credits/voucher/", voucher_pages.VoucherList, "credits_voucher_changelist"),
+        at("voucher/new/", vouchers.NewBatch, "voucher_new"),
+        at("voucher/batch/<str:batch>/revoke/", vouchers.RevokeBatch, "voucher_batch_revoke"),
+        at("voucher/<str:voucher_id>/revoke/", vouchers.RevokeVoucher, "voucher_revoke"),
+        at("voucher/<str:voucher_id>/", voucher_pages.VoucherPage, "voucher"),
     ]

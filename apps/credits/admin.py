@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, link_to_list
-from apps.core.admin_columns import credits_column, text_column, usd_column
+from apps.core.admin_columns import credits_column, text_column
 from apps.core.ids import parse_uuid
 from apps.core.money import exact_credits
 from apps.credits import admin_cards as admin_cards  # registers the pages of rate cards
@@ -79,7 +79,7 @@ class AccountAdmin(ReadOnlyAdmin):
     def page_links(self, obj: Account) -> list[PageLink]:
         return [
             link_to_list("Entries", "credits.entry", account=obj.pk),
-            link_to_list("Grants", "credits.grant", account__id__exact=obj.pk),
+            link_to_list("Grants", "credits.grant", account=obj.pk, state="all"),
             link_to_list("Holds", "credits.hold", account__id__exact=obj.pk),
         ]
 
@@ -122,41 +122,10 @@ class HoldAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Grant)
-class GrantAdmin(ReadOnlyAdmin):
+class GrantAdmin(ConsoleRow):
     """Lots of credits, and what remains of them."""
 
-    list_display = (
-        "created_at",
-        "account",
-        "kind",
-        credits_column("amount_micros"),
-        credits_column("remaining_micros"),
-        "priority",
-        "expires_at",
-    )
-    list_filter = ("kind", ("created_at", admin.DateFieldListFilter), ("expires_at", admin.EmptyFieldListFilter))
-    list_select_related = ("account__team", "account__organization")
-    search_fields = ("account__team__team_id__exact", "account__organization__organization_id__exact")
-    search_help_text = f"{_OWNER_SEARCH}, whole, or the grant's id"
-    uuid_search_fields = ("id", "entry")
-    ordering = ("-created_at", "-id")
-    fields = (
-        "id",
-        "account",
-        "entry",
-        "kind",
-        "priority",
-        credits_column("amount_micros"),
-        credits_column("remaining_micros"),
-        usd_column("price_nanousd_per_credit", "price per credit"),
-        "effective_at",
-        "expires_at",
-        "source_grant",
-        "created_at",
-    )
-
-    def page_links(self, obj: Grant) -> list[PageLink]:
-        return [link_to_list("Uses", "credits.grantuse", grant__id__exact=obj.pk)]
+    route, kwarg = "grant", "grant_id"
 
 
 @admin.register(GrantUse)
@@ -290,42 +259,10 @@ class ScheduledGrantAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Voucher)
-class VoucherAdmin(ReadOnlyAdmin):
+class VoucherAdmin(ConsoleRow):
     """Codes that give credits. A code itself is kept nowhere."""
 
-    list_display = (
-        "hint",
-        credits_column("amount_micros"),
-        "kind",
-        "uses",
-        "max_uses",
-        "organization",
-        "expires_at",
-        "disabled_at",
-        text_column("note"),
-    )
-    list_filter = ("kind", ("disabled_at", admin.EmptyFieldListFilter), ("expires_at", admin.DateFieldListFilter))
-    list_select_related = ("organization",)
-    search_fields = ("hint", "note", "organization__organization_id")
-    ordering = ("-id",)
-    fields = (
-        "id",
-        "hint",
-        credits_column("amount_micros"),
-        "kind",
-        "max_uses",
-        "uses",
-        "organization",
-        "expires_at",
-        "credits_last_days",
-        "note",
-        "created_by",
-        "created_at",
-        "disabled_at",
-    )
-
-    def page_links(self, obj: Voucher) -> list[PageLink]:
-        return [link_to_list("Redemptions", "credits.redemption", voucher__id__exact=obj.pk)]
+    route, kwarg = "voucher", "voucher_id"
 
 
 @admin.register(Redemption)

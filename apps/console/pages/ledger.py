@@ -42,7 +42,10 @@ class OfAccount(Filter):
         found = account_named(self.value(given))
         if found is None:
             raise Ignored(f"no account {self.value(given)[:60]!r}")
-        return rows.filter(Q(debit_account=found) | Q(credit_account=found)), links.account_name(found)
+        return self.narrowed(rows, found), links.account_name(found)
+
+    def narrowed(self, rows: QuerySet[Any], found: Account) -> QuerySet[Any]:
+        return rows.filter(Q(debit_account=found) | Q(credit_account=found))
 
 
 @dataclass(frozen=True, slots=True)
