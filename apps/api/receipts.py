@@ -6,6 +6,7 @@ import orjson
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from apps.analytics.statement_files import TRANSACTION_TYPES
 from apps.api import present
 from apps.api.jobs import JobView
 from apps.core.clock import iso
@@ -199,7 +200,7 @@ def _hold(hold: Hold) -> dict[str, Any]:
 def _entry(entry: Entry, uses: list[GrantUse], *, to_operator: bool) -> dict[str, Any]:
     body: dict[str, Any] = {
         "transaction_id": str(entry.pk),
-        "transaction_type": present.TRANSACTION_TYPES[entry.kind],
+        "transaction_type": TRANSACTION_TYPES[entry.kind],
         "credits": exact_credits(entry.amount_micros),
         "reason": entry.reason or None,
         "reverses": str(entry.reverses_id) if entry.reverses_id else None,

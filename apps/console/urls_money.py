@@ -7,8 +7,8 @@ from django.urls import URLPattern
 
 
 def patterns(at: Callable[[str, Any, str], URLPattern]) -> list[URLPattern]:
-    from apps.console.actions import corrections, credits, pools, vouchers
-    from apps.console.pages import entry, grants, ledger
+    from apps.console.actions import corrections, credits, periods, pools, vouchers
+    from apps.console.pages import entry, grants, ledger, margin, statements
     from apps.console.pages import vouchers as voucher_pages
 
     return [
@@ -24,6 +24,10 @@ def patterns(at: Callable[[str, Any, str], URLPattern]) -> list[URLPattern]:
         at("entry/<str:entry_id>/reverse/", corrections.ReverseEntry, "entry_reverse"),
         at("credits/entry/", ledger.LedgerList, "credits_entry_changelist"),
         at("entry/<str:entry_id>/", entry.EntryPage, "entry"),
+        at("margin/", margin.MarginPage, "margin"),
+        at("statements/", statements.StatementList, "statements"),
+        at("statements/<str:period>/close/", periods.ClosePeriod, "period_close"),
+        at("statement/<str:organization_id>/<str:period>/", statements.Statement, "statement"),
         at("credits/grant/", grants.GrantList, "credits_grant_changelist"),
         at("grant/<str:grant_id>/", grants.GrantPage, "grant"),
         at("credits/voucher/", voucher_pages.VoucherList, "credits_voucher_changelist"),
