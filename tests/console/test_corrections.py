@@ -127,7 +127,10 @@ def test_support_refunds_up_to_the_set_sum(browser_of, acme, job, settings):
     )
     assert AuditEntry.objects.filter(action="refused", actor="operator:sam@example.com").count() == 2
     assert Entry.objects.filter(kind=Entry.Kind.REFUND).count() == 0
-    assert confirm(sam, url_of(job), credits="5", **SORRY).status_code == 303
+    assert confirm(sam, url_of(job), credits="4", **SORRY).status_code == 303
+    # Parts count together.
+    assert sam.post(url_of(job), form_of(sam, url_of(job), credits="2", **SORRY)).status_code == 403
+    assert confirm(sam, url_of(job), credits="1", **SORRY).status_code == 303
 
 
 @pytest.mark.parametrize("role", ["viewer"])

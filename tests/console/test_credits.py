@@ -62,6 +62,13 @@ def test_grant_shows_what_will_be_available(ana, acme):
     assert spendable(acme) == 960_000_000
 
 
+def test_preview_does_not_wait_for_the_reason(ana, acme):
+    form = form_of(ana, GRANT, **GIVEN | {"reason": ""})
+    for page in (ana.post(GRANT, form | {"preview": "1"}), ana.post(GRANT, form)):
+        assert [(c.before, c.after) for c in page.context["preview"].changes] == [("960", "1,460")]
+    assert spendable(acme) == 960_000_000
+
+
 def test_grant_posts_one_entry_by_the_operator_with_an_audit_row(ana, acme):
     done = ana.post(GRANT, form_of(ana, GRANT, **GIVEN | {"kind": "promotional"}))
 

@@ -197,12 +197,10 @@ class Action(Page):
         self.load(**kwargs)
         form = self.make_form(request.POST)
         if "preview" in request.POST:
-            asked = form.asked() if form.is_valid() else None
-            return self.render(
-                request, {"preview": self.preview(asked), "form": form}, template="console/actions/preview.html"
-            )
+            context = {"preview": self.preview(self.typed_so_far(form)), "form": form}
+            return self.render(request, context, template="console/actions/preview.html")
         if not form.is_valid():
-            return self.form_page(request, form, self.preview(None), status=422)
+            return self.form_page(request, form, self.preview(self.typed_so_far(form)), status=422)
         asked = form.asked()
         self.require_right_to(asked)
         try:
@@ -221,6 +219,10 @@ class Action(Page):
         if now.seen != form.cleaned_data["seen"]:
             return self.changed_meanwhile(request, form, now)
         return self.act(request, form, asked, now)
+
+    def typed_so_far(self, form: ActionForm) -> dict[str, Any] | None:
+        """What a preview needs: all but the reason and what is typed to confirm, which come last."""
+        return {"reason": "", **form.asked()} if set(form.errors) <= {"reason", "typed"} else None
 
     def act(self, request: HttpRequest, form: ActionForm, asked: dict[str, Any], now: Preview) -> HttpResponse:
         try:

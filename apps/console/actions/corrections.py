@@ -183,7 +183,11 @@ class RefundJob(_Reverses):
         return "refund jobs"
 
     def is_within(self, asked: dict[str, Any] | None) -> bool:
-        return within_support(asked["credits"] if asked else None)
+        """All parts of a job's refund together count."""
+        if asked is None:
+            return within_support(None)
+        refunded = sum(each.amount_micros for each in self.originals) - self.left()
+        return within_support(refunded + asked["credits"])
 
     def back_url(self) -> str:
         return links.job(self.obj.pk)
