@@ -103,6 +103,7 @@ def test_statements_add_up_for_every_organization(ana, acme):
     )
     assert rows["idle-org"].closing == 0
     assert "so far." in text_of(page)
+    assert page.context["buttons"] == []
 
 
 def test_default_is_the_month_before(ana, acme):

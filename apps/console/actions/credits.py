@@ -135,7 +135,11 @@ class GrantForm(TermsForm):
     payment_usd = DollarsField(
         required=False, label="Payment in USD", help_text="what was paid; it tells what a credit was sold for"
     )
-    job_types = WordsField(required=False, help_text="for these job types alone, divided by commas; empty: for all")
+    job_types = WordsField(
+        required=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        help_text="for these job types alone, divided by commas; empty: for all",
+    )
     field_order = ("credits", "kind", "last_day", "payment_reference", "payment_usd", "job_types", "reason")
 
     def clean(self) -> dict[str, Any]:

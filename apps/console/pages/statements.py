@@ -124,6 +124,9 @@ class StatementList(Page):
 
     def buttons(self) -> Sequence[Button]:
         name, _ = self.asked()
+        if name == months(timezone.now().astimezone(UTC))[0]:
+            # It still runs.
+            return ()
         if not self.operator.holds(Right.CREDITS_WRITE) or Period.objects.filter(pk=name).exists():
             return ()
         return (Button(f"Close {name}", reverse("admin:period_close", args=[name]), Right.CREDITS_WRITE),)
