@@ -10,6 +10,8 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -27,6 +29,9 @@ class Env(environ.Env):  # type: ignore[misc]
 env = Env()
 # A .env beside manage.py is read when it exists; the real environment wins over it.
 Env.read_env(str(BASE_DIR / ".env"))
+
+# Of the project, as pyproject.toml (which no image has) says too.
+VERSION = "0.1.0"
 
 # --- What is where -----------------------------------------------------------------------------------------
 
@@ -48,6 +53,15 @@ KEY_PEPPER = env.str("KEY_PEPPER", default=DEVELOPMENT_SECRET)
 # Newest first; older ones only decrypt.
 ENCRYPTION_KEYS = env.list("ENCRYPTION_KEY", default=[])
 MASTER_KEY = env.str("MASTER_KEY", default="")
+# Once operators have tokens of their own: the master key then admits nobody, whatever it is.
+MASTER_KEY_OFF = env.bool("MASTER_KEY_OFF", default=False)
+# How long operator tokens last where nothing is said, and at most.
+OPERATOR_TOKEN_DAYS = env.int("OPERATOR_TOKEN_DAYS", default=90)
+OPERATOR_TOKEN_MAX_DAYS = env.int("OPERATOR_TOKEN_MAX_DAYS", default=365)
+if not 0 < OPERATOR_TOKEN_DAYS <= OPERATOR_TOKEN_MAX_DAYS <= 3_650:
+    raise ImproperlyConfigured(
+        "OPERATOR_TOKEN_DAYS must be at least 1 and at most OPERATOR_TOKEN_MAX_DAYS, which is at most 3650"
+    )
 
 REDIS_URL = env.str("REDIS_URL", default="")
 # Prefixed to every Redis key of ours, so that two installations (or a test run) can share a server.
@@ -80,6 +94,7 @@ CHOICES_PER_CALL_MAX = env.int("CHOICES_PER_CALL_MAX", default=8)
 # An unclaimed call is published again after this long, then after twice, four times … that, up to a minute.
 REPUBLISH_AFTER_S = env.float("REPUBLISH_AFTER_S", default=3.0)
 SWEEP_EVERY_S = env.float("SWEEP_EVERY_S", default=2.0)
+ROLLUPS_EVERY_S = env.float("ROLLUPS_EVERY_S", default=60.0)
 GATEWAY_CONNECT_TIMEOUT_S = env.float("GATEWAY_CONNECT_TIMEOUT_S", default=5.0)
 GATEWAY_TIMEOUT_S = env.float("GATEWAY_TIMEOUT_S", default=300.0)
 GATEWAY_MAX_ANSWER_BYTES = env.int("GATEWAY_MAX_ANSWER_BYTES", default=20_000_000)
@@ -109,7 +124,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 DEFAULT_CREDITS_PER_JOB = env.int("DEFAULT_CREDITS_PER_JOB", default=1)
 # How far below zero an operator may let a team's wallet be spent, in credits.
 CREDIT_LINE_MAX_CREDITS = env.int("CREDIT_LINE_MAX_CREDITS", default=10_000)
-# Of one goodwill grant or refund by support.
+# What support may give in one refund or promotional grant, in credits.
 SUPPORT_CREDITS_MAX = env.int("SUPPORT_CREDITS_MAX", default=0)
 # How long credits stay that are refunded after the lot that paid has expired.
 REFUND_GRACE_DAYS = env.int("REFUND_GRACE_DAYS", default=30)
@@ -174,6 +189,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "corsheaders",
     "rest_framework",
+    # Files of Swagger UI and Redoc, so that no page asks another host for them.
+    "drf_spectacular_sidecar",
     "apps.core",
     "apps.organizations",
     "apps.teams",
@@ -188,6 +205,14 @@ INSTALLED_APPS = [
     "apps.api",
     "apps.openai_compat",
     "apps.console",
+    "allauth",
+    "apps.console.signing_in.apps.AccountsConfig",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
+    "allauth.usersessions",
+    "apps.console.signing_in.apps.SigningInConfig",
+    "apps.openapi",
     "saasllm.apps.SaasllmConfig",
 ]
 
@@ -201,6 +226,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "apps.console.signing_in.middleware.SigningInMiddleware",
     "apps.console.middleware.ConsoleMiddleware",
 ]
 
@@ -211,6 +237,7 @@ AUTH_USER_MODEL = "organizations.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = "/admin/"
+LOGOUT_REDIRECT_URL = LOGIN_URL
 
 TEMPLATES = [
     {
@@ -241,7 +268,8 @@ UNFOLD = {
 }
 
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 8}},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
 
@@ -298,6 +326,89 @@ def _database() -> dict[str, Any]:
 
 DATABASES = {"default": _database()}
 
+# Hints alone: rates of attempts to sign in. In memory it is one process's, which is all there are without Redis.
+CACHES = {
+    "default": {
+        "BACKEND": "apps.core.cache.HintingRedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": f"{REDIS_PREFIX}:cache",
+        "OPTIONS": {
+            "socket_timeout": REDIS_TIMEOUT_S,
+            "socket_connect_timeout": REDIS_TIMEOUT_S,
+            "retry": Retry(NoBackoff(), 0),
+        },
+    }
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+# --- Signing in (docs/signing-in.md): django-allauth, with our rules in apps/console/signing_in -----------------
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SECURE = env.bool("COOKIES_SECURE", default=False)
+CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE
+AUTHENTICATION_BACKENDS = ["apps.console.signing_in.adapter.PasswordBackend"]
+# Minutes without a request after which a session ends; where it is set, the console cannot change it.
+SESSION_IDLE_MIN = env.int("SESSION_IDLE_MIN", default=None)
+# The longest idle time that can be set, and a bit: sessions end by idleness, or with the browser.
+SESSION_COOKIE_AGE = 25 * 3600
+ACCOUNT_ADAPTER = "apps.console.signing_in.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = False
+# Our own ends the other sessions and keeps this one.
+ACCOUNT_LOGOUT_ON_PASSWORD_CHANGE = False
+ACCOUNT_RATE_LIMITS = {
+    "login": "30/m/ip",
+    "login_failed": "20/m/ip,5/5m/key",
+    "setup": "10/5m/ip,60/h/key",
+    "change_password": "5/m/user",
+    "reauthenticate": "10/m/user",
+}
+MFA_ADAPTER = "apps.console.signing_in.adapter.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+# Operators are named by operators: nobody can enter with an e-mail that is not theirs.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+# Browsers have passkeys over http for localhost alone.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not SESSION_COOKIE_SECURE
+USERSESSIONS_ADAPTER = "apps.console.signing_in.adapter.SessionsAdapter"
+SOCIALACCOUNT_ADAPTER = "apps.console.signing_in.adapter.SocialAccountAdapter"
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = True
+# A link, since a content security policy's form-action would not let a form lead to the provider.
+SOCIALACCOUNT_LOGIN_ON_GET = True
+SOCIALACCOUNT_STORE_TOKENS = False
+
+
+def _oidc_providers() -> list[dict[str, Any]]:
+    """Who vouches for operators, as allauth wants it. Raises: ImproperlyConfigured."""
+    wanted = ("id", "name", "issuer", "client_id", "client_secret")
+    given = env.json("OIDC_PROVIDERS", default=[])
+    if not isinstance(given, list) or not all(
+        isinstance(each, dict) and set(each) == set(wanted) and all(isinstance(each[key], str) for key in wanted)
+        for each in given
+    ):
+        raise ImproperlyConfigured(
+            f"OIDC_PROVIDERS must be a JSON list of objects with the texts {', '.join(wanted)}"
+        )
+    return [
+        {
+            "provider_id": each["id"],
+            "name": each["name"],
+            "client_id": each["client_id"],
+            "secret": each["client_secret"],
+            "settings": {"server_url": each["issuer"].rstrip("/")},
+        }
+        for each in given
+    ]
+
+
+OIDC_APPS = _oidc_providers()
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"OAUTH_PKCE_ENABLED": True, "APPS": OIDC_APPS}}
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -310,9 +421,6 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 # Served from the apps themselves, so that a fresh clone needs no collectstatic.
 WHITENOISE_USE_FINDERS = True
 
-SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SECURE = env.bool("COOKIES_SECURE", default=False)
-CSRF_COOKIE_SECURE = SESSION_COOKIE_SECURE
 SECURE_SSL_REDIRECT = env.bool("SSL_REDIRECT", default=False)
 # Probes come by plain HTTP from beside the process and take a redirect for a failure.
 SECURE_REDIRECT_EXEMPT = [r"^(health|livez|readyz)$"]
@@ -371,7 +479,9 @@ CORS_ALLOW_HEADERS = (
 )
 CORS_EXPOSE_HEADERS = (
     "idempotency-replayed",
+    "link",
     "retry-after",
+    "x-total-count",
     "x-job-id",
     "x-call-id",
     "x-ratelimit-limit-requests",
@@ -441,6 +551,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = (
 # Sweeps are not among them: beat makes them itself, every SWEEP_EVERY_S, whatever Redis and the workers do.
 CELERY_BEAT_SCHEDULE = {
     "verify": {"task": "credits.verify", "schedule": 3600.0, "options": {"expires": 600}},
+    "rollups": {"task": "analytics.fill_rollups", "schedule": ROLLUPS_EVERY_S, "options": {"expires": 60}},
 }
 
 # --- Logs: one line a state change, ids and numbers, never a prompt, a reply or a secret ---------------------

@@ -1,6 +1,7 @@
 """The WSGI application. In embedded mode the worker and the sweeper start here, in the serving process."""
 
 import os
+import threading
 
 from django.core.wsgi import get_wsgi_application
 
@@ -15,6 +16,13 @@ from saasllm import checks  # noqa: E402
 checks.require_startable()
 
 if settings.EMBEDDED:
+    from apps.analytics.rollups import schedule
     from apps.jobs import embedded
 
     embedded.start()
+    schedule.start()
+
+from apps.console.signing_in import setup  # noqa: E402
+
+# A database that is away must not keep the server from starting.
+threading.Thread(target=setup.announce, name="setup-code", daemon=True).start()

@@ -1,6 +1,7 @@
 """Makes what tests need, through the product's own functions. Credits are whole."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -9,13 +10,16 @@ from apps.catalog import access_groups, model_groups
 from apps.catalog import services as catalog
 from apps.catalog.models import AccessGroup, ModelAlias, ModelGroup
 from apps.core.actors import Actor
-from apps.organizations.models import Organization
+from apps.organizations import operators, tokens
+from apps.organizations.identity import Operator
+from apps.organizations.models import OperatorToken, Organization, User
 from apps.provisioning import services as provisioning
 from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
 from apps.virtual_keys.services import Principal
 
 TESTER = Actor("command", "tests")
+PLATFORM = Operator(TESTER, "owner")
 _numbers = itertools.count(1)
 
 
@@ -62,6 +66,32 @@ def metered_customer(*, credits: int = 100, credits_per_dollar: int = 10, **plan
         credits_per_dollar=Decimal(credits_per_dollar),
         **plan,
     )
+
+
+@dataclass(frozen=True)
+class Staff:
+    """An operator with a token."""
+
+    user: User
+    token: OperatorToken
+    secret: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secret}"}
+
+    @property
+    def works(self) -> Operator:
+        """The operator at work, signed in."""
+        return Operator(Actor("operator", self.user.email), self.user.role, self.user)
+
+
+def operator(role: str = "owner", *, email: str | None = None, scopes: Sequence[str] = ()) -> Staff:
+    """An operator of this role; one e-mail is one operator, with another token."""
+    email = email or f"{role}@example.com"
+    user = User.objects.filter(email=email).first() or operators.create(email=email, role=role, by=PLATFORM)
+    token, secret = tokens.issue(user, by=PLATFORM, name="tests", scopes=scopes)
+    return Staff(user, token, secret)
 
 
 def platform_model(

@@ -14,6 +14,7 @@ from apps.credits import history
 from apps.credits.billing import Posting
 from apps.credits.history import Month, Movement, Span
 from apps.credits.models import Account, Entry
+from apps.jobs.receipt_wire import TRANSACTION_TYPES
 
 COLUMNS = (
     "date",
@@ -27,19 +28,6 @@ COLUMNS = (
     "reason",
     "transaction_id",
 )
-
-
-# The ledger's kinds of entries in the wire's words.
-TRANSACTION_TYPES = {
-    "grant": "allocation",
-    "allocate": "allocation",
-    "reclaim": "adjustment",
-    "charge": "deduction",
-    "refund": "refund",
-    "take_back": "adjustment",
-    "expire": "adjustment",
-    "adjust": "adjustment",
-}
 
 
 # Grants that were paid for say so.

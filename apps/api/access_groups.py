@@ -8,12 +8,13 @@ from rest_framework.response import Response
 from apps.api import present_catalog as present
 from apps.api.aliases import CatalogName, Description, DisplayName
 from apps.api.authentication import OperatorView
-from apps.api.fields import Names, names_of, query_choice
+from apps.api.fields import Names, names_of, query_choice, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import GROUP_ORDERS, listed
 from apps.api.parsing import Input, parse
 from apps.catalog import access_groups
 from apps.catalog.models import AccessGroup, GroupStatus
+from apps.organizations.rights import Right
 
 
 class CreateAccessGroupInput(Input):
@@ -42,6 +43,8 @@ def shown(found: list[AccessGroup]) -> list[dict[str, Any]]:
 class CreateAccessGroup(OperatorView):
     """POST /api/model-access-groups/create"""
 
+    rights = {"POST": Right.CATALOG_WRITE}
+
     def post(self, request: Request) -> Response:
         body = parse(CreateAccessGroupInput, request)
 
@@ -59,16 +62,21 @@ class CreateAccessGroup(OperatorView):
 
 
 class AccessGroupList(OperatorView):
-    """GET /api/model-access-groups: an array, narrowed by `status`."""
+    """GET /api/model-access-groups: an array, narrowed by `status` and `q`."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
         status = query_choice(request, "status", GroupStatus.values)
-        return Response(shown(access_groups.listing(status=status, limit=limit, offset=offset)))
+        matching = access_groups.matching(status=status, text=query_text(request, "q"))
+        found = listed(request, matching, default=100, orders=GROUP_ORDERS)
+        return found.array(shown(found.rows))
 
 
 class OneAccessGroup(OperatorView):
     """GET, PUT and DELETE /api/model-access-groups/{group}"""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.CATALOG_WRITE, "DELETE": Right.CATALOG_WRITE}
 
     def get(self, request: Request, group: str) -> Response:
         return Response(shown([access_groups.find(group)])[0])
@@ -92,12 +100,16 @@ class OneAccessGroup(OperatorView):
 class AccessGroupModels(OperatorView):
     """PUT /api/model-access-groups/{group}/models: an array, bare or under its name, which replaces all."""
 
+    rights = {"PUT": Right.CATALOG_WRITE}
+
     def put(self, request: Request, group: str) -> Response:
         names = names_of(request, "model_aliases")
         return Response(shown([access_groups.update(group, aliases=names, actor=self.caller.actor)])[0])
 
 
 class _ChangesModels(OperatorView):
+    rights = {"POST": Right.CATALOG_WRITE}
+
     change: ClassVar[Literal["add", "remove"]]
 
     def post(self, request: Request, group: str) -> Response:

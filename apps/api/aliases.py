@@ -1,7 +1,7 @@
 """Model aliases, for operators: /api/models, and /api/model-aliases with a shorter vocabulary."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from rest_framework.request import Request
@@ -11,11 +11,12 @@ from apps.api import present_catalog as present
 from apps.api.authentication import OperatorView
 from apps.api.fields import Names, exact_number, query_choice, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import Found, listed
 from apps.api.parsing import Input, parse
 from apps.catalog import aliases
 from apps.catalog.models import ModelAlias
 from apps.core.money import NANOUSD
+from apps.organizations.rights import Right
 
 CatalogName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -140,6 +141,8 @@ def shown(found: list[ModelAlias]) -> list[dict[str, Any]]:
 class CreateAlias(OperatorView):
     """POST /api/models/create"""
 
+    rights = {"POST": Right.CATALOG_WRITE}
+
     wants: type[CreateAliasInput] | type[CreateByLitellmModelInput] = CreateAliasInput
 
     def post(self, request: Request) -> Response:
@@ -162,26 +165,30 @@ class CreateAlias(OperatorView):
 
 
 class AliasList(OperatorView):
-    """GET /api/models: an array, narrowed by `status`, `provider` and `access_group`."""
+    """GET /api/models: an array, narrowed by `status`, `provider`, `access_group` and `q`."""
+
+    orders: ClassVar = {"model_alias": "name"} | {name: name for name in ("provider", "status", "created_at")}
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
-        return Response(self.listed(request))
+        found = self.found(request)
+        return found.array(shown(found.rows))
 
-    def listed(self, request: Request) -> list[dict[str, Any]]:
-        limit, offset = page(request, default=100)
-        return shown(
-            aliases.listing(
-                status=query_choice(request, "status", ModelAlias.Status.values),
-                provider=query_text(request, "provider"),
-                access_group=query_text(request, "access_group"),
-                limit=limit,
-                offset=offset,
-            )
+    def found(self, request: Request) -> Found[ModelAlias]:
+        matching = aliases.matching(
+            status=query_choice(request, "status", ModelAlias.Status.values),
+            provider=query_text(request, "provider"),
+            access_group=query_text(request, "access_group"),
+            text=query_text(request, "q"),
         )
+        return listed(request, matching, default=100, orders=self.orders)
 
 
 class OneAlias(OperatorView):
     """GET, PUT and DELETE /api/models/{alias}"""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.CATALOG_WRITE, "DELETE": Right.CATALOG_WRITE}
 
     wants: type[UpdateAliasInput] | type[UpdateByLitellmModelInput] = UpdateAliasInput
 
@@ -220,7 +227,8 @@ class ListByLitellmModel(AliasList):
     """GET /api/model-aliases: under `aliases`."""
 
     def get(self, request: Request) -> Response:
-        return Response({"aliases": [present.by_litellm_model(each) for each in self.listed(request)]})
+        found = self.found(request)
+        return Response(found.body("aliases", (present.by_litellm_model(each) for each in shown(found.rows))))
 
 
 class OneByLitellmModel(OneAlias):

@@ -10,13 +10,14 @@ from apps.api import present
 from apps.api.authentication import EitherView, OperatorView
 from apps.api.fields import FutureInstant, Reason
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, parse
 from apps.core.clock import iso
 from apps.core.errors import InvalidRequest
 from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits, whole_credits
 from apps.credits import allowances
 from apps.credits.models import Grant, ScheduledGrant
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 
@@ -32,6 +33,8 @@ class AutoRefillInput(Input):
 
 class ConfigureAutoRefill(OperatorView):
     """POST /api/credits/teams/{team_id}/configure-auto-refill: off keeps the settings."""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(AutoRefillInput, request)
@@ -76,12 +79,15 @@ class ScheduledGrantInput(Input):
 class ScheduledGrants(EitherView):
     """GET (also with the team's own key) and POST /api/credits/teams/{team_id}/scheduled-grants"""
 
+    rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
+
     def get(self, request: Request, team_id: str) -> Response:
-        limit, offset = page(request, default=50)
+        require_page(request)
         team = self.team(team_id, refusal="Cannot access credit balance for a different team")
         found = ScheduledGrant.objects.filter(team=team)
-        shown = [_shown(each) for each in found[offset : offset + limit]]
-        return Response({"team_id": team_id, "total": found.count(), "scheduled_grants": shown})
+        orders = {"effective_at": "effective_at", "created_at": "created_at"}
+        page = listed(request, found, default=50, orders=orders)
+        return Response({"team_id": team_id} | page.body("scheduled_grants", (_shown(each) for each in page.rows)))
 
     def post(self, request: Request, team_id: str) -> Response:
         self.require_operator()
@@ -104,6 +110,8 @@ class ScheduledGrants(EitherView):
 
 class OneScheduledGrant(OperatorView):
     """DELETE /api/credits/teams/{team_id}/scheduled-grants/{grant_id}: dropped before it is posted."""
+
+    rights = {"DELETE": Right.CREDITS_WRITE}
 
     def delete(self, request: Request, team_id: str, grant_id: str) -> Response:
         return Response(_shown(allowances.cancel(teams.find(team_id), grant_id, actor=self.caller.actor)))

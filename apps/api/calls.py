@@ -23,6 +23,7 @@ from apps.core.errors import DomainError
 from apps.credits import billing
 from apps.jobs import escrow, refusals, replies, services, waiting
 from apps.jobs.models import Call
+from apps.organizations.rights import Right
 from apps.virtual_keys.services import Principal
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -211,11 +212,14 @@ class CreateAndCall(CallView):
 class OneCall(EitherView):
     """GET /api/jobs/{job_id}/calls/{call_id}: a call's state, and its answer when it has one."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, job_id: str, call_id: str) -> Response:
         principal = self.caller.principal
         team = principal.team if principal else operator_job(job_id).team
         call = services.find_call(team, job_id, call_id)
         if call.state == Call.State.SUCCEEDED:
+            self.caller.require(Right.CONTENT_VIEW)
             return with_ids(Response(present.answer(call) | {"escrow": escrow.of_call(call)}), call)
         body: dict[str, Any] = {"call_id": str(call.pk), "job_id": str(call.job_id), "status": call.state}
         if call.is_open:

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present
-from apps.api.authentication import OperatorView
+from apps.api.authentication import OperatorView, Partly
 from apps.api.credits import ledger_key
 from apps.api.fields import Rate, Reason
 from apps.api.idempotent import respond
@@ -17,7 +17,9 @@ from apps.core.clock import iso
 from apps.core.money import MAX_CREDITS, MICROS, exact_credits
 from apps.credits import billing, ledger
 from apps.credits.models import Account, Entry
+from apps.organizations.rights import Right
 from apps.provisioning import credits as operators
+from apps.provisioning import goodwill
 
 
 def _in_micros(value: Decimal) -> Decimal:
@@ -48,13 +50,19 @@ class ReverseInput(Input):
 class _Reverses(OperatorView):
     """POST: done once per Idempotency-Key, for ever."""
 
+    rights = {"POST": Right.CREDITS_WRITE}
+
     of: ClassVar[Entry.Kind]
+
+    def require_may(self, transaction_id: str, body: ReverseInput) -> None:
+        """What is left to be judged of the caller's right. Raises: RightMissing."""
 
     def post(self, request: Request, transaction_id: str) -> Response:
         body = parse(ReverseInput, request)
         key = ledger_key(self, request)
 
         def effect() -> dict[str, Any]:
+            self.require_may(transaction_id, body)
             entry = operators.reverse(
                 transaction_id,
                 of=self.of,
@@ -116,7 +124,12 @@ def _organization_id(account: Account) -> str:
 class RefundEntry(_Reverses):
     """POST /api/credits/entries/{transaction_id}/refund: of a charge; debt is paid first, then the lots that paid."""
 
+    rights = {"POST": Partly(Right.CREDITS_WRITE)}
+
     of = Entry.Kind.CHARGE
+
+    def require_may(self, transaction_id: str, body: ReverseInput) -> None:
+        goodwill.require_may_refund(self.caller.as_operator, transaction_id, micros=body.micros)
 
 
 class ReverseEntry(_Reverses):

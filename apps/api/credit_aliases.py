@@ -14,6 +14,7 @@ from apps.api.fields import query_error
 from apps.core import clock
 from apps.core.money import exact_credits, whole_credits
 from apps.jobs.models import Job
+from apps.organizations.rights import Right
 
 _MAX_DAYS = 366
 
@@ -34,6 +35,8 @@ class Transactions(TeamTransactions):
 
 class Trends(EitherView):
     """GET /api/credits/trends?team_id=&days=: what jobs of each of the last days were charged, today included."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         days = _days(request)

@@ -7,20 +7,23 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import past_balances, present, present_lots
-from apps.api.authentication import ApiView, EitherView, OperatorView
+from apps.api.authentication import ApiView, EitherView, OperatorView, Partly
 from apps.api.display import display
 from apps.api.fields import Credits, FutureInstant, Rate, Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.jobs import JobType
+from apps.api.listing import page
 from apps.api.parsing import Input, parse
 from apps.core import crypto
 from apps.core.errors import InvalidRequest
 from apps.core.ids import new_id
-from apps.core.money import MAX_CREDITS, credits_to_micros
+from apps.core.money import MAX_CREDITS, credits_to_micros, whole_credits
 from apps.credits import allowances, billing, ledger, lots
 from apps.credits.errors import NoCreditAccount
 from apps.credits.models import Grant
+from apps.organizations.rights import Right
 from apps.provisioning import credits as operators
+from apps.provisioning import goodwill
 from apps.teams import services as teams
 from apps.teams.models import Team
 
@@ -58,15 +61,19 @@ def ledger_key(view: ApiView, request: Request) -> str:
 
 
 class CheckInput(Input):
-    """How many credits something would need; the body may be left out."""
+    """How many credits something would need; the body may be left out. With `job_type` those count too that are for
+    such jobs alone."""
 
     credits_needed: Annotated[
         Credits | None, Field(validation_alias=AliasChoices("credits_required", "credits_needed"))
     ] = None
+    job_type: JobType | None = None
 
 
 class TeamBalance(EitherView):
     """GET /api/credits/teams/{team_id}/balance: now, or with `at` at that instant."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         team = self.team(team_id, refusal="Cannot access credit balance for a different team")
@@ -90,8 +97,11 @@ class TeamBalance(EitherView):
 class AddCredits(OperatorView):
     """POST /api/credits/teams/{team_id}/add: granted once per Idempotency-Key, for ever."""
 
+    rights = {"POST": Partly(Right.CREDITS_WRITE)}
+
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(AddCreditsInput, request)
+        goodwill.require_may_grant(self.caller.as_operator, credits=body.credits, kind=body.kind)
         key = ledger_key(self, request)
 
         def effect() -> dict[str, Any]:
@@ -135,6 +145,8 @@ class ReplenishInput(Input):
 
 class Replenish(OperatorView):
     """POST /api/credits/teams/{team_id}/replenish: a payment with a `payment_id` arrives once."""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(ReplenishInput, request)
@@ -190,18 +202,21 @@ class TeamTransactions(EitherView):
     """GET /api/credits/teams/{team_id}/transactions: newest first, with their true number; with `job_types` those of
     the credits that are for these alone."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=50)
         team = self.team(team_id, refusal="Cannot access credit transactions for a different team")
         job_types = ledger.job_types_of(query_text(request, "job_types") or "")
         total, found = billing.postings(team, limit=limit, offset=offset, job_types=job_types)
-        return Response(
-            {"team_id": team_id, "total": total, "transactions": [present.transaction(team, each) for each in found]}
-        )
+        shown = [present.transaction(team, each) for each in found]
+        return Response({"team_id": team_id, "total": total, "limit": limit, "offset": offset, "transactions": shown})
 
 
 class TeamGrants(EitherView):
     """GET /api/credits/teams/{team_id}/grants: lots with something left, with `all=true` the others too."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=50)
@@ -210,7 +225,7 @@ class TeamGrants(EitherView):
         total, found = lots.lots_of(lots.wallets_of(team), limit=limit, offset=offset, with_spent=with_spent)
         to_operator = self.caller.is_operator
         grants = [present_lots.lot(each, to_operator=to_operator) for each in found]
-        return Response({"team_id": team_id, "total": total, "grants": grants})
+        return Response({"team_id": team_id, "total": total, "limit": limit, "offset": offset, "grants": grants})
 
 
 class CreditLineInput(Input):
@@ -222,6 +237,8 @@ class CreditLineInput(Input):
 
 class CreditLine(OperatorView):
     """PUT /api/credits/teams/{team_id}/credit-line"""
+
+    rights = {"PUT": Right.CREDITS_WRITE}
 
     def put(self, request: Request, team_id: str) -> Response:
         body = parse(CreditLineInput, request)
@@ -240,14 +257,19 @@ class CreditLine(OperatorView):
 class CheckCredits(EitherView):
     """POST /api/credits/teams/{team_id}/check: 200 whether they suffice or not. Nothing is held."""
 
+    rights = {"POST": Right.VIEW}
+
     def post(self, request: Request, team_id: str) -> Response:
-        needed = self._needed(request)
+        body = parse(CheckInput, request)
+        needed, job_type = self._needed(request, body), body.job_type
         team = self.team(team_id, refusal="Cannot check credits for a different team")
         # A repeat gets the first verdict, as it gets the first answer of every other POST.
-        return respond(self, request, effect=lambda: self._verdict(team, needed), render=lambda verdict, _: verdict)
+        return respond(
+            self, request, effect=lambda: self._verdict(team, needed, job_type), render=lambda verdict, _: verdict
+        )
 
-    def _needed(self, request: Request) -> int:
-        in_body = parse(CheckInput, request).credits_needed
+    def _needed(self, request: Request, body: CheckInput) -> int:
+        in_body = body.credits_needed
         text = request.GET.get("credits_needed")
         if text is None:
             return 1 if in_body is None else in_body
@@ -257,10 +279,16 @@ class CheckCredits(EitherView):
             )
         return int(text)
 
-    def _verdict(self, team: Team, needed: int) -> dict[str, Any]:
+    def _verdict(self, team: Team, needed: int, job_type: str | None) -> dict[str, Any]:
         balance = billing.balance(team)
-        has_credits = balance.spendable_micros + balance.credit_line_micros >= credits_to_micros(needed)
-        verdict = {"team_id": team.team_id, "has_credits": has_credits, "credits_needed": needed}
+        general = balance.spendable_micros + balance.credit_line_micros
+        available = general if job_type is None else billing.spendable_on(team, job_type, balance)
+        has_credits = available >= credits_to_micros(needed)
+        verdict: dict[str, Any] = {"team_id": team.team_id, "has_credits": has_credits, "credits_needed": needed}
+        if job_type is not None:
+            verdict |= {"job_type": job_type, "credits_available": whole_credits(available)}
         if not has_credits:
-            verdict["error"] = ledger.insufficient(team, needed_micros=credits_to_micros(needed)).message
+            verdict["error"] = ledger.insufficient(
+                team, needed_micros=credits_to_micros(needed), beside_micros=max(0, available - max(0, general))
+            ).message
         return verdict | balance.as_wire()

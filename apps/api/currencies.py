@@ -9,11 +9,12 @@ from rest_framework.response import Response
 from apps.api.authentication import OperatorView
 from apps.api.fields import Rate, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed
 from apps.api.parsing import Input, parse
 from apps.core.clock import iso
 from apps.core.money import NANOUSD, decimal_to_int
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 from apps.payments import currencies
 from apps.payments.models import CurrencyRate
 
@@ -37,13 +38,16 @@ class CurrencyInput(Input):
 class RateList(OperatorView):
     """GET, POST /api/currency-rates: newest first of each currency. A rate is never changed."""
 
+    rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
+
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
         code = query_text(request, "currency")
         found = CurrencyRate.objects.all()
         if code is not None:
             found = found.filter(currency=code.upper())
-        return Response({"total": found.count(), "rates": [_rate(each) for each in found[offset : offset + limit]]})
+        orders = {"currency": "currency", "valid_from": "valid_from"}
+        page = listed(request, found, default=100, orders=orders)
+        return Response(page.body("rates", (_rate(each) for each in page.rows)))
 
     def post(self, request: Request) -> Response:
         body = parse(RateInput, request)
@@ -64,6 +68,8 @@ class RateList(OperatorView):
 
 class OrganizationCurrency(OperatorView):
     """PUT /api/organizations/{organization_id}/display-currency"""
+
+    rights = {"PUT": Right.CUSTOMERS_WRITE}
 
     def put(self, request: Request, organization_id: str) -> Response:
         body = parse(CurrencyInput, request)

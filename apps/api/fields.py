@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 from django.conf import settings
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from rest_framework.request import Request
 
 from apps.api.parsing import Input, InvalidBody, JSONObject, json_body, validate
@@ -45,7 +45,7 @@ Label = Annotated[str, StringConstraints(max_length=255)]
 Metadata = Annotated[JSONObject, AfterValidator(_fits)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Names = Annotated[list[Name], Field(max_length=1000)]
-Rate = Annotated[Decimal, BeforeValidator(exact_number)]
+Rate = Annotated[Decimal, BeforeValidator(exact_number), WithJsonSchema({"type": "number"}, mode="validation")]
 Reason = Annotated[str, StringConstraints(max_length=500)]
 
 
@@ -84,6 +84,12 @@ def query_choice(request: Request, name: str, choices: Sequence[str]) -> str | N
     if value is not None and value not in choices:
         raise query_error(name, f"Must be one of: {', '.join(choices)}", kind="enum", value=value)
     return value
+
+
+def query_flag(request: Request, name: str) -> bool | None:
+    """A query parameter that is true or false, None without it. Raises: InvalidBody."""
+    value = query_choice(request, name, ("true", "false"))
+    return None if value is None else value == "true"
 
 
 def query_text(request: Request, name: str) -> str | None:

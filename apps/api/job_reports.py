@@ -8,16 +8,16 @@ from rest_framework.response import Response
 
 from apps.analytics import job_lists
 from apps.analytics.job_lists import Wanted
-from apps.api import present
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
 from apps.api.fields import query_error, query_text
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.clock import iso
 from apps.core.errors import InvalidRequest
 from apps.core.money import exact_credits, usd
-from apps.jobs import services
+from apps.jobs import receipt_wire, services
 from apps.jobs.models import Call, Job
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 _STATUSES = {"pending": ["pending"], "in_progress": ["in_progress", "paused"]} | {
@@ -28,6 +28,8 @@ _MAX_PAGES = 1_000_000
 
 class TeamJobList(OperatorView):
     """GET /api/jobs/teams/{team_id}: a page of them, newest first, with their true number."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         number = _whole(request, "page", default=1, most=_MAX_PAGES)
@@ -49,16 +51,22 @@ class TeamJobList(OperatorView):
 
 
 class TeamJob(OperatorView):
-    """GET /api/jobs/teams/{team_id}/{job_id}: a job with a page of its calls, 100 unless `limit` says otherwise."""
+    """GET /api/jobs/teams/{team_id}/{job_id}: a job with a page of its calls, 100 unless `limit` says otherwise.
+
+    Their texts are shown to those who may see content, null to others.
+    """
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str, job_id: str) -> Response:
         limit, offset = page(request, default=100)
         job = services.find_job(teams.find(team_id), job_id)
+        with_texts = self.caller.as_operator.holds(Right.CONTENT_VIEW)
         calls = job_lists.calls_of(job, limit=limit, offset=offset)
         return Response(
             {
                 "job": _summary(job, job_lists.retries([job])[job.pk]),
-                "calls": [_call(job, call) for call in calls],
+                "calls": [_call(job, call, with_texts=with_texts) for call in calls],
             }
         )
 
@@ -100,7 +108,7 @@ def _summary(job: Job, retries: int) -> dict[str, Any]:
         "failed_calls": job.failed_calls,
         "retry_count": retries,
         "total_tokens": job.total_tokens,
-        "total_cost_usd": present.client_cost_usd(job, job.provider_cost_nanousd, places=6),
+        "total_cost_usd": receipt_wire.client_cost_usd(job, job.provider_cost_nanousd, places=6),
         "provider_cost_usd": usd(job.provider_cost_nanousd),
         "lost_cost_usd": usd(job.lost_cost_nanousd),
         "avg_latency_ms": job.latency_total_ms // job.successful_calls if job.successful_calls else 0,
@@ -110,8 +118,8 @@ def _summary(job: Job, retries: int) -> dict[str, Any]:
     }
 
 
-def _call(job: Job, call: Call) -> dict[str, Any]:
-    payload = getattr(call, "payload", None)
+def _call(job: Job, call: Call, *, with_texts: bool) -> dict[str, Any]:
+    payload = getattr(call, "payload", None) if with_texts else None
     return {
         "call_id": str(call.pk),
         "status": call.state,
@@ -127,7 +135,7 @@ def _call(job: Job, call: Call) -> dict[str, Any]:
         "input_cost_usd": _cost(call.prompt_tokens, call.input_nanousd_per_mtok),
         "output_cost_usd": _cost(call.completion_tokens, call.output_nanousd_per_mtok),
         "provider_cost_usd": usd(call.provider_cost_nanousd, places=8),
-        "client_cost_usd": present.client_cost_usd(job, call.provider_cost_nanousd, places=8),
+        "client_cost_usd": receipt_wire.client_cost_usd(job, call.provider_cost_nanousd, places=8),
         "model_pricing_input": _price(call.input_nanousd_per_mtok),
         "model_pricing_output": _price(call.output_nanousd_per_mtok),
         "latency_ms": call.latency_ms,

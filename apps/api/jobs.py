@@ -12,18 +12,19 @@ from apps.api.budgets import BudgetInput, ChangeBudgetInput
 from apps.api.display import display_of_job
 from apps.api.fields import query_error
 from apps.api.idempotent import answer
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, JSONObject, parse
 from apps.core.clock import iso
-from apps.core.errors import InvalidField, NotAllowed
+from apps.core.errors import NotAllowed
 from apps.core.ids import parse_uuid
 from apps.credits import billing
-from apps.jobs import budgets, cancelling, escrow, services
+from apps.jobs import budgets, cancelling, escrow, receipt_wire, services
 from apps.jobs.errors import JobNotFound
 from apps.jobs.models import Call, Job
+from apps.organizations.rights import Right
 from apps.virtual_keys.services import Principal
 
 JobType = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-MAX_PAGE = 1000
 
 
 class OpenJobInput(BudgetInput):
@@ -147,6 +148,8 @@ class JobView(EitherView):
 class OneJob(JobView):
     """GET, PATCH /api/jobs/{job_id}"""
 
+    rights = {"GET": Right.VIEW, "PATCH": Right.JOBS_WRITE}
+
     def get(self, request: Request, job_id: str) -> Response:
         job = self.job(job_id)
         show_costs = self.caller.is_operator or billing.shows_costs(job.team)
@@ -181,12 +184,14 @@ class JobMetadata(KeyView):
 class JobCosts(JobView):
     """GET /api/jobs/{job_id}/costs"""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, job_id: str) -> Response:
         job = self.job(job_id)
         show_costs = self.caller.is_operator or billing.shows_costs(job.team)
 
         def cost(nanousd: int, places: int) -> float | None:
-            return present.client_cost_usd(job, nanousd, places=places, show_costs=show_costs)
+            return receipt_wire.client_cost_usd(job, nanousd, places=places, show_costs=show_costs)
 
         return Response(
             {
@@ -217,20 +222,18 @@ class JobCosts(JobView):
 class TeamJobs(EitherView):
     """GET /api/teams/{team_id}/jobs: newest first, with the true total."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, team_id: str) -> Response:
-        limit, offset = page(request, default=100)
+        require_page(request)
         statuses = wanted_statuses(request)
         team = self.team(team_id, refusal="Cannot access jobs for a different team")
         jobs = Job.objects.for_team(team).select_related("team", "organization")
         if statuses:
             jobs = jobs.filter(status__in=statuses)
-        return Response(
-            {
-                "team_id": team.team_id,
-                "total": jobs.count(),
-                "jobs": [present.job(job) for job in jobs.order_by("-created_at", "-id")[offset : offset + limit]],
-            }
-        )
+        orders = {"created_at": "created_at", "completed_at": "completed_at", "credits_charged": "charged_micros"}
+        found = listed(request, jobs.order_by("-created_at", "-id"), default=100, orders=orders)
+        return Response({"team_id": team.team_id} | found.body("jobs", (present.job(job) for job in found.rows)))
 
 
 def wanted_statuses(request: Request) -> list[str]:
@@ -242,19 +245,6 @@ def wanted_statuses(request: Request) -> list[str]:
         known = ", ".join(value for value in Job.Status.values if value != Job.Status.PAUSED)
         raise query_error("status", f"Invalid status. Must be one of: {known}", kind="enum", value=status)
     return [status, Job.Status.PAUSED] if status == Job.Status.IN_PROGRESS else [status]
-
-
-def page(request: Request, *, default: int, most: int = MAX_PAGE) -> tuple[int, int]:
-    """`limit` (capped) and `offset` of a list. Raises: InvalidField when they are no whole numbers."""
-    figures = []
-    for name, fallback, least in (("limit", default, 1), ("offset", 0, 0)):
-        text = request.GET.get(name, str(fallback))
-        if not text.isdecimal() or not text.isascii() or len(text) > 9 or int(text) < least:
-            error = InvalidField(name, f"Input should be a whole number of at least {least}", value=text[:50])
-            error.errors[0] |= {"loc": ["query", name], "type": "int_parsing"}
-            raise error
-        figures.append(int(text))
-    return min(figures[0], most), figures[1]
 
 
 def operator_job(job_id: str) -> Job:

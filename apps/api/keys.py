@@ -8,14 +8,21 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import OperatorView
-from apps.api.fields import FutureInstant, Label, Names
+from apps.api.fields import FutureInstant, Label, Names, query_choice, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.instants import query_instant
+from apps.api.listing import Found, listed, require_page
 from apps.api.parsing import Input, parse
 from apps.core import clock
+from apps.organizations import services as organizations
+from apps.organizations.models import Organization
+from apps.organizations.rights import Right
 from apps.teams import services as teams
+from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
+from apps.virtual_keys.models import VirtualKey
 
+_ORDERS = {name: name for name in ("created_at", "expires_at", "last_used_at", "name")}
 MAX_OVERLAP_S = 30 * 24 * 3600
 
 
@@ -35,13 +42,44 @@ class RotateKeyInput(Input):
     overlap_seconds: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S)] = 0
 
 
+class KeyList(OperatorView):
+    """GET /api/keys: those of all teams, narrowed by `team_id`, `organization_id`, `state`, `prefix`,
+    `expires_before` (active ones that expire by then) and `unused_since`."""
+
+    rights = {"GET": Right.VIEW}
+
+    def get(self, request: Request) -> Response:
+        require_page(request)
+        team_id, organization_id = query_text(request, "team_id"), query_text(request, "organization_id")
+        found = _found(
+            request,
+            teams.find(team_id) if team_id else None,
+            organizations.find(organization_id) if organization_id else None,
+        )
+        return Response(found.body("keys", (present.key(each, each.team.team_id) for each in found.rows)))
+
+
+def _found(request: Request, team: Team | None, organization: Organization | None) -> Found[VirtualKey]:
+    matching = virtual_keys.matching(
+        team,
+        organization=organization,
+        state=query_choice(request, "state", virtual_keys.STATES),
+        prefix=query_text(request, "prefix"),
+        expires_before=query_instant(request, "expires_before"),
+        unused_since=query_instant(request, "unused_since"),
+    )
+    return listed(request, matching, default=100, orders=_ORDERS)
+
+
 class TeamKeys(OperatorView):
     """GET and POST /api/teams/{team_id}/keys"""
 
+    rights = {"GET": Right.VIEW, "POST": Right.KEYS_WRITE}
+
     def get(self, request: Request, team_id: str) -> Response:
-        limit, offset = page(request, default=100)
-        found = virtual_keys.listing(teams.find(team_id), limit=limit, offset=offset)
-        return Response([present.key(each, team_id) for each in found])
+        require_page(request)
+        found = _found(request, teams.find(team_id), None)
+        return found.array(present.key(each, team_id) for each in found.rows)
 
     def post(self, request: Request, team_id: str) -> Response:
         body = parse(IssueKeyInput, request)
@@ -64,6 +102,8 @@ class TeamKeys(OperatorView):
 class RotateKey(OperatorView):
     """POST /api/teams/{team_id}/keys/{key_id}/rotate: a new key with the same rights instead of the old one."""
 
+    rights = {"POST": Right.KEYS_WRITE}
+
     def post(self, request: Request, team_id: str, key_id: str) -> Response:
         body = parse(RotateKeyInput, request)
 
@@ -77,6 +117,8 @@ class RotateKey(OperatorView):
 
 class OneKey(OperatorView):
     """DELETE /api/teams/{team_id}/keys/{key_id}: revoke it, now."""
+
+    rights = {"DELETE": Right.KEYS_WRITE}
 
     def delete(self, request: Request, team_id: str, key_id: str) -> Response:
         key = virtual_keys.revoke(virtual_keys.find(teams.find(team_id), key_id), actor=self.caller.actor)

@@ -7,15 +7,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present_limits as present
-from apps.api.authentication import EitherView, OperatorView, WrongTeam
+from apps.api.authentication import EitherView, OperatorView, Partly, WrongTeam
 from apps.api.fields import Reason, query_choice, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed
 from apps.api.parsing import Input, parse
 from apps.core.ids import parse_uuid
 from apps.core.money import MAX_CREDITS, MICROS
-from apps.limits import effective, services
-from apps.limits.models import SUBJECT_MAX, Scope
+from apps.limits import effective, gate, services
+from apps.limits.models import SUBJECT_MAX, Metric, Scope
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 Amount = Annotated[int, Field(ge=0, le=MAX_CREDITS * MICROS)]
@@ -42,18 +43,21 @@ class RaiseInput(Input):
 
 
 class LimitList(OperatorView):
-    """GET /api/limits: an array, narrowed by `scope`, `id` and `team_id`. PUT sets one."""
+    """GET /api/limits: an array, narrowed by `scope`, `id`, `team_id`, `organization_id`, `metric`. PUT sets one."""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.LIMITS_WRITE}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
-        found = services.listing(
+        matching = services.matching(
             scope=query_choice(request, "scope", Scope.values),
             subject_id=query_text(request, "id"),
             team_id=query_text(request, "team_id"),
-            limit=limit,
-            offset=offset,
+            organization_id=query_text(request, "organization_id"),
+            metric=query_choice(request, "metric", Metric.values),
         )
-        return Response([present.limit(each) for each in found])
+        orders = {name: name for name in ("scope", "metric", "amount", "created_at")}
+        found = listed(request, matching, default=100, orders=orders)
+        return found.array(present.limit(each) for each in found.rows)
 
     def put(self, request: Request) -> Response:
         body = parse(PutLimitInput, request)
@@ -71,6 +75,8 @@ class LimitList(OperatorView):
 class OneLimit(OperatorView):
     """GET and DELETE /api/limits/{limit_id}"""
 
+    rights = {"GET": Right.VIEW, "DELETE": Right.LIMITS_WRITE}
+
     def get(self, request: Request, limit_id: str) -> Response:
         return Response(present.limit(services.find(limit_id)))
 
@@ -82,10 +88,13 @@ class OneLimit(OperatorView):
 class RaiseLimit(OperatorView):
     """POST /api/limits/{limit_id}/raise"""
 
+    rights = {"POST": Partly(Right.LIMITS_WRITE)}
+
     def post(self, request: Request, limit_id: str) -> Response:
         body = parse(RaiseInput, request)
 
         def effect() -> dict[str, Any]:
+            services.require_may_raise(self.caller.as_operator, limit_id, amount=body.amount, until=body.until)
             services.raise_(
                 limit_id, amount=body.amount, until=body.until, reason=body.reason or "", actor=self.caller.actor
             )
@@ -98,6 +107,8 @@ class RaiseLimit(OperatorView):
 
 class EffectiveLimits(EitherView):
     """GET /api/limits/effective: every limit that a call would meet, and how it stands. A key asks about itself."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         principal = self.caller.principal
@@ -115,4 +126,6 @@ class EffectiveLimits(EitherView):
             if key_id and parse_uuid(key_id) is None:
                 raise query_error("key_id", "Must be a key's id", value=key_id)
         found = effective.limits(team, key_id=key_id, model=asked["model"] or "", user_id=asked["user_id"] or "")
+        if principal is not None:
+            found = [gate.to_customer(each) for each in found]
         return Response({"team_id": team.team_id, "key_id": key_id or None, "limits": found})

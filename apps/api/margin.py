@@ -11,12 +11,15 @@ from apps.analytics.margin import Margin
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
 from apps.api.fields import query_choice
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.money import exact_credits, usd, whole_credits
+from apps.organizations.rights import Right
 
 
 class MarginReport(OperatorView):
     """GET /api/margin?start_date&end_date&group_by=job_type|team|model|organization: highest revenue first."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         since, until = dates_of(request)

@@ -12,12 +12,13 @@ from apps.api.aliases import CatalogName, Description, DisplayName, Provider, Ro
 from apps.api.authentication import EitherView, OperatorView
 from apps.api.fields import query_choice, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import GROUP_ORDERS, listed
 from apps.api.parsing import Input, json_body, parse, validate
 from apps.catalog import model_groups
 from apps.catalog import services as catalog
 from apps.catalog.errors import ModelNotAllowed
 from apps.catalog.models import GroupStatus
+from apps.organizations.rights import Right
 
 
 class ModelInput(Input):
@@ -57,6 +58,8 @@ class CreateModelGroupInput(Input):
 class CreateModelGroup(OperatorView):
     """POST /api/model-groups/create"""
 
+    rights = {"POST": Right.CATALOG_WRITE}
+
     def post(self, request: Request) -> Response:
         body = parse(CreateModelGroupInput, request)
 
@@ -77,17 +80,21 @@ class CreateModelGroup(OperatorView):
 
 
 class ModelGroupList(OperatorView):
-    """GET /api/model-groups: an array, narrowed by `status`."""
+    """GET /api/model-groups: an array, narrowed by `status` and `q`."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
         status = query_choice(request, "status", GroupStatus.values)
-        found = model_groups.listing(status=status, limit=limit, offset=offset)
-        return Response([present.model_group(each) for each in found])
+        matching = model_groups.matching(status=status, text=query_text(request, "q"))
+        found = listed(request, matching, default=100, orders=GROUP_ORDERS)
+        return found.array(present.model_group(each) for each in found.rows)
 
 
 class OneModelGroup(OperatorView):
     """GET, PUT and DELETE /api/model-groups/{group}"""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.CATALOG_WRITE, "DELETE": Right.CATALOG_WRITE}
 
     def get(self, request: Request, group: str) -> Response:
         return Response(present.model_group(model_groups.find(group)))
@@ -111,6 +118,8 @@ class OneModelGroup(OperatorView):
 class ModelGroupModels(OperatorView):
     """PUT /api/model-groups/{group}/models: an array, bare or under its name, which replaces all."""
 
+    rights = {"PUT": Right.CATALOG_WRITE}
+
     def put(self, request: Request, group: str) -> Response:
         body = json_body(request)
         models = validate(ModelsInput, body if isinstance(body, dict) else {"models": body}).models
@@ -123,6 +132,8 @@ class ResolveModelGroup(EitherView):
 
     The models are shown as operators named them in the group.
     """
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, group: str) -> Response:
         team = self.team(self._team_id(request), refusal="Cannot resolve model group for a different team")

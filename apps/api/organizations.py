@@ -2,20 +2,23 @@
 
 from typing import Any, ClassVar
 
+from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present
-from apps.api.authentication import Caller, EitherView, OperatorView, WrongTeam, by_master_key
-from apps.api.fields import Credits, Label, Metadata, Names, Reason, ReasonInput, query_error
+from apps.api.authentication import Caller, EitherView, OperatorView, WrongTeam, by_operator
+from apps.api.fields import Credits, Label, Metadata, Names, Reason, ReasonInput, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.instants import query_instant
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, Text255, parse
-from apps.api.teams import facts, shown
+from apps.api.teams import facts, shown, teams_found
 from apps.core.clock import iso
 from apps.core.errors import InvalidField
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
+from apps.organizations.rights import Right
 from apps.provisioning import services as provisioning
 from apps.provisioning.services import TeamPlan
 from apps.teams import services as teams
@@ -59,8 +62,12 @@ class StatusInput(Input):
 class CreateOrganization(OperatorView):
     """POST /api/organizations/create: the organization is made even when its default team cannot be."""
 
+    rights = {"POST": Right.CUSTOMERS_WRITE}
+
     def post(self, request: Request) -> Response:
         body = parse(CreateOrganizationInput, request)
+        if body.default_team_credits:
+            self.caller.require(Right.CREDITS_WRITE)
         return respond(self, request, effect=lambda: self._create(body), render=self._created)
 
     def _create(self, body: CreateOrganizationInput) -> tuple[dict[str, Any], str]:
@@ -88,28 +95,42 @@ class CreateOrganization(OperatorView):
 
 
 class OrganizationList(OperatorView):
-    """GET /api/organizations: an array of the active ones, or with `status` of others (`all` for every one)."""
+    """GET /api/organizations: an array of the active ones, or with `status` of others (`all` for every one), narrowed
+    by `q` (a part of the id or the name), `created_from` and `created_to`."""
+
+    orders: ClassVar = {name: name for name in ("organization_id", "name", "status", "created_at")}
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         status = request.GET.get("status", Organization.Status.ACTIVE)
         if status not in (*STATUSES, "all"):
             raise query_error("status", f"Must be one of: {', '.join(STATUSES)}, all", kind="enum", value=status)
-        limit, offset = page(request, default=100)
-        found = organizations.listing(status=None if status == "all" else status, limit=limit, offset=offset)
-        return Response([present.organization(each, to_operator=True) for each in found])
+        matching = organizations.matching(
+            status=None if status == "all" else status,
+            text=query_text(request, "q"),
+            created_from=query_instant(request, "created_from"),
+            created_to=query_instant(request, "created_to"),
+        )
+        found = listed(request, matching, default=100, orders=self.orders)
+        return found.array(present.organization(each, to_operator=True) for each in found.rows)
 
 
 class UpdateOrganizationInput(Input):
-    """What is to be different about an organization."""
+    """What is to be different about an organization; what is left out stays."""
 
-    time_zone: Text255
+    time_zone: Text255 | None = None
+    stores_content: bool | None = None
+    content_retention_h: int | None = None
 
 
 class OneOrganization(EitherView):
     """GET /api/organizations/{organization_id}: for operators, and for a key about its own; PUT for operators."""
 
+    rights = {"GET": Right.VIEW, "PUT": Right.CUSTOMERS_WRITE}
+
     def authenticate_caller(self, request: Request) -> Caller:
-        return by_master_key(request) if request.method == "PUT" else super().authenticate_caller(request)
+        return by_operator(request) if request.method == "PUT" else super().authenticate_caller(request)
 
     def get(self, request: Request, organization_id: str) -> Response:
         principal = self.caller.principal
@@ -120,28 +141,43 @@ class OneOrganization(EitherView):
 
     def put(self, request: Request, organization_id: str) -> Response:
         body = parse(UpdateOrganizationInput, request)
-        organization = organizations.find(organization_id)
-        changed = organizations.set_time_zone(organization, body.time_zone, actor=self.caller.actor)
+        with transaction.atomic():
+            changed = self._change(organizations.find(organization_id), body)
         return Response(present.organization(changed, to_operator=True))
+
+    def _change(self, organization: Organization, body: UpdateOrganizationInput) -> Organization:
+        given = body.model_fields_set
+        if not given:
+            raise InvalidField("time_zone", "Give time_zone, stores_content or content_retention_h.")
+        if body.time_zone is not None:
+            organization = organizations.set_time_zone(organization, body.time_zone, actor=self.caller.actor)
+        if given & {"stores_content", "content_retention_h"}:
+            stores, hours = body.stores_content, body.content_retention_h
+            organization = organizations.set_content_retention(
+                organization,
+                stores_content=organization.stores_content if stores is None else stores,
+                retention_h=hours if "content_retention_h" in given else organization.content_retention_h,
+                actor=self.caller.actor,
+            )
+        return organization
 
 
 class OrganizationTeams(OperatorView):
     """GET /api/organizations/{organization_id}/teams: a page of them, with their true number."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, organization_id: str) -> Response:
-        limit, offset = page(request, default=100)
+        require_page(request)
         organization = organizations.find(organization_id)
-        found = teams.listing(organization=organization, limit=limit, offset=offset)
-        return Response(
-            {
-                "organization_id": organization_id,
-                "team_count": teams.count(organization),
-                "teams": [present.team(each, to_operator=True) for each in facts(found)],
-            }
-        )
+        found = teams_found(request, organization)
+        shown = [present.team(each, to_operator=True) for each in facts(found.rows)]
+        return Response({"organization_id": organization_id, "team_count": found.total} | found.body("teams", shown))
 
 
 class _ChangesStatus(OperatorView):
+    rights = {"PUT": Right.STATE_WRITE, "POST": Right.STATE_WRITE}
+
     def change(self, request: Request, organization_id: str, *, status: str, reason: str) -> Response:
         def effect() -> dict[str, Any]:
             before = organizations.find(organization_id)

@@ -10,12 +10,14 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apps.api.authentication import EitherView, OperatorView
+from apps.api.fields import query_choice
 from apps.api.idempotent import answer, respond
-from apps.api.jobs import page
+from apps.api.listing import MAX_PAGE, listed, require_page
 from apps.api.parsing import Input, Text255, parse
 from apps.core import bodies, idempotency
 from apps.core.clock import iso
 from apps.core.money import MAX_CREDITS
+from apps.organizations.rights import Right
 from apps.payments import checkouts, currencies, packs, webhooks
 from apps.payments.models import Checkout, CreditPack, Payment
 from apps.payments.providers import provider
@@ -69,9 +71,13 @@ class CheckoutInput(Input):
 class PackList(EitherView):
     """GET /api/payments/packs: those for sale, to operators all. POST: operators alone."""
 
+    rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
+
     def get(self, request: Request) -> Response:
         found = CreditPack.objects.all() if self.caller.is_operator else CreditPack.objects.filter(is_active=True)
-        return Response({"packs": [_pack(each) for each in found[:1000]]})
+        orders = {"name": "name", "amount": "amount_minor", "credits": "credits", "created_at": "created_at"}
+        page = listed(request, found, default=MAX_PAGE, orders=orders)
+        return Response(page.body("packs", (_pack(each) for each in page.rows)))
 
     def post(self, request: Request) -> Response:
         self.require_operator()
@@ -95,6 +101,8 @@ class PackList(EitherView):
 class OnePack(OperatorView):
     """PATCH /api/payments/packs/{pack_id}: for sale or not."""
 
+    rights = {"PATCH": Right.CREDITS_WRITE}
+
     def patch(self, request: Request, pack_id: str) -> Response:
         body = parse(ChangePackInput, request)
         pack = packs.find(pack_id, for_sale=False)
@@ -103,6 +111,8 @@ class OnePack(OperatorView):
 
 class CreateCheckout(EitherView):
     """POST /api/payments/checkout: a page to pay on. With an Idempotency-Key a repeat gets the same page."""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request) -> Response:
         body = parse(CheckoutInput, request)
@@ -133,6 +143,8 @@ class CreateCheckout(EitherView):
 class OneCheckout(EitherView):
     """GET /api/credits/teams/{team_id}/checkouts/{checkout_id}"""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, team_id: str, checkout_id: str) -> Response:
         team = self.team(team_id, refusal="Cannot access checkouts of a different team")
         return Response(_checkout(checkouts.find(team, checkout_id)))
@@ -141,12 +153,18 @@ class OneCheckout(EitherView):
 class TeamPayments(EitherView):
     """GET /api/credits/teams/{team_id}/payments: newest first, with their true number."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, team_id: str) -> Response:
-        limit, offset = page(request, default=50)
+        require_page(request)
         team = self.team(team_id, refusal="Cannot access payments of a different team")
-        found = Payment.objects.for_team(team).select_related("entry", "checkout", "attempt")
-        shown = found.prefetch_related("disputes")[offset : offset + limit]
-        return Response({"team_id": team_id, "total": found.count(), "payments": [_payment(each) for each in shown]})
+        payments = Payment.objects.for_team(team).select_related("entry", "checkout", "attempt")
+        state = query_choice(request, "state", Payment.State.values)
+        if state is not None:
+            payments = payments.filter(state=state)
+        orders = {"created_at": "created_at", "paid_at": "paid_at", "amount": "amount_minor"}
+        found = listed(request, payments.prefetch_related("disputes"), default=50, orders=orders)
+        return Response({"team_id": team_id} | found.body("payments", (_payment(each) for each in found.rows)))
 
 
 class StripeWebhook(APIView):

@@ -12,7 +12,7 @@ from apps.api.authentication import OperatorView
 from apps.api.credits import DEFAULT_REASON, Priority, ledger_key
 from apps.api.fields import FutureInstant, Reason
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.api.parsing import Input, Text255, parse
 from apps.core.money import MAX_CREDITS, exact_credits, whole_credits
 from apps.credits import billing, lots
@@ -20,6 +20,7 @@ from apps.credits.errors import NoCreditAccount
 from apps.credits.models import Account, Entry, Grant
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
+from apps.organizations.rights import Right
 from apps.provisioning import credits as operators
 from apps.teams import services as teams
 
@@ -72,6 +73,8 @@ def _transaction(organization: Organization, pool: Account, entry: Entry) -> dic
 class FundPool(OperatorView):
     """POST /api/credits/organizations/{organization_id}/add: granted once per Idempotency-Key, for ever."""
 
+    rights = {"POST": Right.CREDITS_WRITE}
+
     def post(self, request: Request, organization_id: str) -> Response:
         body = parse(FundInput, request)
         key = ledger_key(self, request)
@@ -109,6 +112,8 @@ class FundPool(OperatorView):
 class PoolBalance(OperatorView):
     """GET /api/credits/organizations/{organization_id}/balance: now, or with `at` at that instant."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, organization_id: str) -> Response:
         organization, at = organizations.find(organization_id), past_balances.instant_of(request)
         pool = _pool(organization)
@@ -120,17 +125,22 @@ class PoolBalance(OperatorView):
 class PoolTransactions(OperatorView):
     """GET /api/credits/organizations/{organization_id}/transactions: newest first, with their true number."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, organization_id: str) -> Response:
         limit, offset = page(request, default=50)
         organization = organizations.find(organization_id)
         pool = lots.pool_of(organization)
         total, found = (0, []) if pool is None else billing.postings_on(pool, limit=limit, offset=offset)
         shown = [present.account_transaction(each, team_id=None, organization_id=organization_id) for each in found]
-        return Response({"organization_id": organization_id, "total": total, "transactions": shown})
+        page_of = {"total": total, "limit": limit, "offset": offset}
+        return Response({"organization_id": organization_id} | page_of | {"transactions": shown})
 
 
 class _Moves(OperatorView):
     """POST: moved once per Idempotency-Key, for ever. Answers with both sides."""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     move: ClassVar[Callable[..., Entry]]
     moved: ClassVar[str]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from apps.core.clock import iso, now
-from apps.limits import services
+from apps.limits import gate, services
 from apps.limits.index import Applied
 from apps.limits.models import Decision, Limit
 
@@ -30,8 +30,8 @@ def limit(found: Limit) -> dict[str, Any]:
     }
 
 
-def decision(found: Decision) -> dict[str, Any]:
-    """A refused call. Its limits are of its own way alone, so nothing in it is another team's."""
+def decision(found: Decision, *, to_operator: bool) -> dict[str, Any]:
+    """A refused call. Its limits are of its own way alone; only operators see the use of shared ones."""
     return {
         "decision_id": str(found.pk),
         "created_at": iso(found.created_at),
@@ -43,5 +43,5 @@ def decision(found: Decision) -> dict[str, Any]:
         "user_id": found.user_id or None,
         "code": found.code,
         "detail": found.message,
-        "limits": found.limits,
+        "limits": found.limits if to_operator else [gate.to_customer(each) for each in found.limits],
     }

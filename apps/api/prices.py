@@ -13,13 +13,14 @@ from apps.api.aliases import ProviderModel, in_nanousd
 from apps.api.authentication import OperatorView
 from apps.api.fields import exact_number, query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed
 from apps.api.parsing import Input, parse
 from apps.catalog import prices
 from apps.catalog.price_models import Price
 from apps.catalog.rates import CLASSES, PER_PIECE, Rates
 from apps.core.clock import as_utc
 from apps.core.money import NANOUSD
+from apps.organizations.rights import Right
 
 
 def _exact(value: Any) -> Decimal:
@@ -68,8 +69,10 @@ class PriceInput(Input):
 class Prices(OperatorView):
     """GET and POST /api/prices: every price, narrowed by `model`; with `at` those in force at that instant."""
 
+    rights = {"GET": Right.VIEW, "POST": Right.PRICES_WRITE}
+
     def get(self, request: Request) -> Response:
-        return Response(_listed(request, at=_at(request)))
+        return _listed(request, at=_at(request))
 
     def post(self, request: Request) -> Response:
         body = parse(PriceInput, request)
@@ -90,14 +93,16 @@ class Prices(OperatorView):
 class PricesInForce(OperatorView):
     """GET /api/pricing: the prices in force, narrowed by `model`."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
-        return Response(_listed(request, only_in_force=True))
+        return _listed(request, only_in_force=True)
 
 
-def _listed(request: Request, **narrowed: Any) -> list[dict[str, Any]]:
-    limit, offset = page(request, default=100)
-    found = prices.listing(model=query_text(request, "model"), limit=limit, offset=offset, **narrowed)
-    return [present.price(each) for each in found]
+def _listed(request: Request, **narrowed: Any) -> Response:
+    matching = prices.matching(model=query_text(request, "model"), **narrowed)
+    found = listed(request, matching, default=100, orders={name: name for name in ("model", "valid_from")})
+    return found.array(present.price(each) for each in found.rows)
 
 
 def _shown(price_id: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from apps.api.authentication import OperatorView
 from apps.api.fields import Rate
 from apps.api.parsing import Input, parse
 from apps.credits import billing
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 
@@ -37,6 +38,8 @@ class RatesInput(Input):
 
 class _ChangesPlan(OperatorView):
     """PATCH with some terms of the team's plan; answers with those that `shown` names."""
+
+    rights = {"PATCH": Right.CARDS_WRITE}
 
     terms: ClassVar[type[Input]]
     shown: ClassVar[tuple[str, ...]]
@@ -70,6 +73,8 @@ class TeamBudgetMode(_ChangesPlan):
 
 class ConversionRates(_ChangesPlan):
     """GET and PATCH /api/credits/teams/{team_id}/conversion-rates"""
+
+    rights = {"GET": Right.VIEW, "PATCH": Right.CARDS_WRITE}
 
     terms = RatesInput
     shown = ("tokens_per_credit", "credits_per_dollar")

@@ -10,13 +10,14 @@ from apps.api import present_catalog as present
 from apps.api.authentication import OperatorView
 from apps.api.fields import query_error, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, Text255, parse
 from apps.catalog import api_base as addresses
 from apps.catalog import credentials
 from apps.catalog.models import ProviderCredential
 from apps.core.errors import InvalidRequest
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 
 ApiKey = Annotated[SecretStr, Field(min_length=1, max_length=credentials.KEY_MAX_LENGTH)]
 ApiBase = Annotated[str, StringConstraints(max_length=addresses.MAX_LENGTH)]
@@ -60,6 +61,9 @@ class UpdateCredentialInput(Input):
         return given
 
 
+_ORDERS = {"credential_name": "name", "provider": "provider", "created_at": "created_at"}
+
+
 class CredentialView(OperatorView):
     """A view of this resource: whatever is asked, no key is shown."""
 
@@ -72,19 +76,19 @@ class CredentialView(OperatorView):
 
     def listed(self, request: Request, *, organization_id: str | None) -> Response:
         """An array, the oldest first: the active ones, or with `active_only=false` all."""
-        limit, offset = page(request, default=100)
-        found = credentials.listing(
+        matching = credentials.matching(
             organization_id=organization_id,
             provider=query_text(request, "provider"),
             is_active=True if _flag(request, "active_only", default=True) else None,
-            limit=limit,
-            offset=offset,
         )
-        return Response([present.credential(each) for each in found])
+        found = listed(request, matching, default=100, orders=_ORDERS)
+        return found.array(present.credential(each) for each in found.rows)
 
 
 class CreateCredential(CredentialView):
     """POST /api/provider-credentials/create"""
+
+    rights = {"POST": Right.CREDENTIALS_WRITE}
 
     def post(self, request: Request) -> Response:
         body = parse(CreateCredentialInput, request)
@@ -113,12 +117,16 @@ class CreateCredential(CredentialView):
 class CredentialList(CredentialView):
     """GET /api/provider-credentials: narrowed by `organization_id`, `provider` and `active_only`."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
         return self.listed(request, organization_id=query_text(request, "organization_id"))
 
 
 class OneCredential(CredentialView):
     """GET, PUT and DELETE /api/provider-credentials/{credential_id}"""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.CREDENTIALS_WRITE, "DELETE": Right.CREDENTIALS_WRITE}
 
     def get(self, request: Request, credential_id: str) -> Response:
         return Response(present.credential(credentials.find(credential_id)))
@@ -143,6 +151,8 @@ class OneCredential(CredentialView):
 class ActivateCredential(CredentialView):
     """PUT /api/provider-credentials/{credential_id}/activate"""
 
+    rights = {"PUT": Right.CREDENTIALS_WRITE}
+
     is_active = True
 
     def put(self, request: Request, credential_id: str) -> Response:
@@ -160,13 +170,18 @@ class DeactivateCredential(ActivateCredential):
 class OrganizationCredentials(CredentialView):
     """GET /api/provider-credentials/organization/{organization_id}"""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, organization_id: str) -> Response:
+        require_page(request)
         organizations.find(organization_id)
         return self.listed(request, organization_id=organization_id)
 
 
 class OrganizationCredential(CredentialView):
     """GET /api/provider-credentials/organization/{organization_id}/provider/{provider}: its own active one."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, organization_id: str, provider: str) -> Response:
         organization = organizations.find(organization_id)

@@ -14,6 +14,7 @@ from apps.core.errors import InvalidField
 from apps.core.money import MICROS, exact_credits, whole_credits
 from apps.jobs import quotes
 from apps.jobs.quotes import Quote, QuotedCall
+from apps.organizations.rights import Right
 
 _InputTokens = Annotated[int, Field(ge=0, le=10_000_000)]
 _Choices = Annotated[int, Field(ge=1, le=128)]
@@ -79,6 +80,8 @@ class QuoteInput(Input):
 
 class Quotes(EitherView):
     """POST /api/quotes: a key for its own team, an operator for any. Holds nothing, writes nothing."""
+
+    rights = {"POST": Right.VIEW}
 
     def post(self, request: Request) -> Response:
         body = parse(QuoteInput, request)

@@ -11,13 +11,14 @@ from apps.api.authentication import OperatorView
 from apps.api.fields import query_choice, query_error, query_text
 from apps.api.idempotent import respond
 from apps.api.instants import Instant, query_instant
-from apps.api.jobs import page
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, json_body, parse, validate
 from apps.core.clock import db_now, iso
 from apps.credits import card_terms, cards
 from apps.credits.card_terms import CardInput, TermsInput
 from apps.credits.models import RateCard, RateCardVersion
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 STATES = ("draft", "active", "scheduled")
@@ -29,23 +30,26 @@ class ActivateInput(Input):
     effective_from: Instant | None = None
 
 
+_ORDERS = {"job_type": "job_type", "created_at": "created_at"}
+
+
 class RateCardList(OperatorView):
     """GET and POST /api/rate-cards"""
 
+    rights = {"GET": Right.VIEW, "POST": Right.CARDS_WRITE}
+
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
+        require_page(request)
         organization, team = query_text(request, "organization_id"), query_text(request, "team_id")
         state = query_choice(request, "state", STATES)
-        total, found = cards.listing(
+        matching = cards.matching(
             organization=organizations.find(organization) if organization else None,
             team=teams.find(team) if team else None,
             job_type=_job_type(request),
             state=state,
-            limit=limit,
-            offset=offset,
         )
-        now = db_now()
-        return Response({"total": total, "rate_cards": [presented(card, now=now) for card in found]})
+        found, now = listed(request, matching, default=100, orders=_ORDERS), db_now()
+        return Response(found.body("rate_cards", (presented(card, now=now) for card in found.rows)))
 
     def post(self, request: Request) -> Response:
         body = parse(CardInput, request)
@@ -66,12 +70,16 @@ class RateCardList(OperatorView):
 class OneRateCard(OperatorView):
     """GET /api/rate-cards/{card_id}"""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, card_id: str) -> Response:
         return Response(_card(card_id))
 
 
 class RateCardVersions(OperatorView):
     """POST /api/rate-cards/{card_id}/versions: a draft."""
+
+    rights = {"POST": Right.CARDS_WRITE}
 
     def post(self, request: Request, card_id: str) -> Response:
         terms = card_terms.columns(parse(TermsInput, request))
@@ -84,6 +92,8 @@ class RateCardVersions(OperatorView):
 
 class OneRateCardVersion(OperatorView):
     """GET, PATCH and DELETE /api/rate-cards/{card_id}/versions/{number}: a draft may be changed and discarded."""
+
+    rights = {"GET": Right.VIEW, "PATCH": Right.CARDS_WRITE, "DELETE": Right.CARDS_WRITE}
 
     def get(self, request: Request, card_id: str, number: str) -> Response:
         return Response(_version_of(card_id, number))
@@ -107,6 +117,8 @@ class OneRateCardVersion(OperatorView):
 class ActivateVersion(OperatorView):
     """POST /api/rate-cards/{card_id}/versions/{number}/activate"""
 
+    rights = {"POST": Right.CARDS_WRITE}
+
     def post(self, request: Request, card_id: str, number: str) -> Response:
         body = parse(ActivateInput, request)
 
@@ -119,6 +131,8 @@ class ActivateVersion(OperatorView):
 
 class EffectiveRateCard(OperatorView):
     """GET /api/rate-cards/effective: what prices a team's job type at an instant, and why."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         team_id = query_text(request, "team_id")

@@ -14,12 +14,13 @@ from apps.analytics.overview import Credits
 from apps.analytics.usage import Jobs, Usage
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits.models import Account
 from apps.jobs.models import Job
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 
 _TOP = 10
@@ -27,6 +28,8 @@ _TOP = 10
 
 class Dashboard(OperatorView):
     """GET /api/stats/dashboard"""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
         found = overview.overview()
@@ -45,6 +48,8 @@ class Dashboard(OperatorView):
 class CreditUtilization(OperatorView):
     """GET /api/credits/utilization: how much teams have left, and those that need attention, emptiest first."""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request) -> Response:
         limit, _ = page(request, default=100)
         found = overview.utilization(at_most=limit)
@@ -60,6 +65,8 @@ class CreditUtilization(OperatorView):
 
 class OrganizationStats(OperatorView):
     """GET /api/jobs/organizations/{organization_id}/stats?start_date&end_date"""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, organization_id: str) -> Response:
         organization, jobs = _asked(request, organization_id)
@@ -100,6 +107,8 @@ class OrganizationStats(OperatorView):
 
 class OrganizationAnalytics(OperatorView):
     """GET /api/jobs/organizations/{organization_id}/analytics?start_date&end_date"""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, organization_id: str) -> Response:
         organization, jobs = _asked(request, organization_id)

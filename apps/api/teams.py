@@ -7,21 +7,37 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api import present, present_limits
-from apps.api.authentication import Caller, EitherView, KeyView, OperatorView, by_master_key
-from apps.api.fields import Credits, Label, Metadata, Name, Names, Rate, ReasonInput, names_of
+from apps.api.authentication import Caller, EitherView, KeyView, OperatorView, by_operator
+from apps.api.fields import (
+    Credits,
+    Label,
+    Metadata,
+    Name,
+    Names,
+    Rate,
+    ReasonInput,
+    names_of,
+    query_choice,
+    query_flag,
+    query_text,
+)
 from apps.api.idempotent import respond
-from apps.api.jobs import MAX_PAGE, page
+from apps.api.listing import MAX_PAGE, Found, listed, require_page
 from apps.api.parsing import Input, Text255, parse
 from apps.catalog import services as catalog
 from apps.core.errors import InvalidField, InvalidRequest
 from apps.credits import allowances, billing
 from apps.limits import services as limits
 from apps.organizations import services as organizations
+from apps.organizations.models import Organization
+from apps.organizations.rights import Right
 from apps.provisioning import services as provisioning
 from apps.provisioning.services import TeamChange, TeamPlan
 from apps.teams import services as teams
 from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
+
+_ORDERS = {name: name for name in ("team_id", "status", "created_at")} | {"credits": "left_micros"}
 
 
 class PricingInput(Input):
@@ -71,6 +87,14 @@ class UpdateTeamInput(PricingInput):
     metadata: Metadata | None = None
 
 
+def require_terms(caller: Caller, body: CreateTeamInput | UpdateTeamInput) -> None:
+    """Credits and prices given along with a team need their own rights. Raises: RightMissing."""
+    if body.credits_allocated is not None:
+        caller.require(Right.CREDITS_WRITE)
+    if body.model_fields_set & PricingInput.model_fields.keys():
+        caller.require(Right.CARDS_WRITE)
+
+
 def facts(found: list[Team]) -> list[present.TeamFacts]:
     """What is shown of each team: at most nine queries, whatever their number."""
     models, balances = catalog.models_of(found), billing.balances(found)
@@ -81,6 +105,18 @@ def facts(found: list[Team]) -> list[present.TeamFacts]:
     ]
 
 
+def teams_found(request: Request, organization: Organization | None) -> Found[Team]:
+    """A page of the teams that the query asks for, closed ones when `status` says so. `credits` orders by what is
+    left. Raises: InvalidBody."""
+    matching = teams.matching(
+        organization=organization,
+        status=query_choice(request, "status", Team.Status.values),
+        text=query_text(request, "q"),
+    )
+    matching = billing.with_left(matching, only_low=query_flag(request, "low") is True)
+    return listed(request, matching, default=100, orders=_ORDERS)
+
+
 def shown(team: Team, *, to_operator: bool = True) -> dict[str, Any]:
     """One team as the wire has it."""
     return present.team(facts([team])[0], to_operator=to_operator)
@@ -89,8 +125,11 @@ def shown(team: Team, *, to_operator: bool = True) -> dict[str, Any]:
 class CreateTeam(OperatorView):
     """POST /api/teams/create: a team with models, credits and its first key, whose secret is shown once."""
 
+    rights = {"POST": Right.CUSTOMERS_WRITE}
+
     def post(self, request: Request) -> Response:
         body = parse(CreateTeamInput, request)
+        require_terms(self.caller, body)
         return respond(self, request, effect=lambda: self._create(body), render=self._created)
 
     def _create(self, body: CreateTeamInput) -> tuple[dict[str, Any], str]:
@@ -120,20 +159,25 @@ class CreateTeam(OperatorView):
 
 
 class TeamList(OperatorView):
-    """GET /api/teams: an array."""
+    """GET /api/teams: an array, narrowed by `organization_id`, `status`, `q` (a part of the id or the alias) and
+    `low` (a fifth of its credits left, or less)."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
-        return Response(
-            [present.team(each, to_operator=True) for each in facts(teams.listing(limit=limit, offset=offset))]
-        )
+        require_page(request)
+        organization_id = query_text(request, "organization_id")
+        found = teams_found(request, organizations.find(organization_id) if organization_id else None)
+        return found.array(present.team(each, to_operator=True) for each in facts(found.rows))
 
 
 class OneTeam(EitherView):
     """GET /api/teams/{team_id}, also with the team's own key and when it is suspended; PUT for operators."""
 
+    rights = {"GET": Right.VIEW, "PUT": Right.CUSTOMERS_WRITE}
+
     def authenticate_caller(self, request: Request) -> Caller:
-        return by_master_key(request) if request.method == "PUT" else super().authenticate_caller(request)
+        return by_operator(request) if request.method == "PUT" else super().authenticate_caller(request)
 
     def get(self, request: Request, team_id: str) -> Response:
         team = self.team(team_id, refusal=f"API key does not belong to team '{team_id}'")
@@ -146,6 +190,7 @@ class OneTeam(EitherView):
 
     def put(self, request: Request, team_id: str) -> Response:
         body = parse(UpdateTeamInput, request)
+        require_terms(self.caller, body)
         if body.credits_used is not None:
             raise InvalidField(
                 "credits_used", "credits_used is what jobs were charged; it cannot be set", value=body.credits_used
@@ -180,6 +225,8 @@ class VerifyKey(KeyView):
 class _SetTeamModels(OperatorView):
     """PUT of one of the lists of names that a team may ask for; `listed` names it."""
 
+    rights = {"PUT": Right.CUSTOMERS_WRITE}
+
     listed: ClassVar[str]
     message: ClassVar[str]
 
@@ -210,6 +257,8 @@ class TeamModelGroups(_SetTeamModels):
 
 class _SetTeamStatus(OperatorView):
     """PUT or POST; the reason is optional, and so is the body."""
+
+    rights = {"PUT": Right.STATE_WRITE, "POST": Right.STATE_WRITE}
 
     status: ClassVar[str]
     done: ClassVar[str]

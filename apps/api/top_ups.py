@@ -7,13 +7,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from apps.api.authentication import EitherView
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.api.parsing import Input, Text255, parse
 from apps.api.payments import Minor, PageUrl
 from apps.core import clock
 from apps.core.clock import iso
 from apps.core.errors import InvalidField
 from apps.core.money import MAX_CREDITS, credits_to_micros, whole_credits
+from apps.organizations.rights import Right
 from apps.payments import packs, topups
 from apps.payments.models import TopUp, TopUpAttempt
 from apps.teams.models import Team
@@ -31,6 +32,8 @@ class TopUpInput(Input):
 
 class TeamTopUp(EitherView):
     """GET, PUT /api/credits/teams/{team_id}/top-up"""
+
+    rights = {"GET": Right.VIEW, "PUT": Right.CREDITS_WRITE}
 
     def get(self, request: Request, team_id: str) -> Response:
         limit, offset = page(request, default=20)

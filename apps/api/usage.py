@@ -13,18 +13,21 @@ from apps.api.authentication import EitherView, OperatorView
 from apps.api.dates import dates_of, period_of
 from apps.api.display import display
 from apps.api.fields import query_choice
-from apps.api.jobs import page
+from apps.api.listing import page
 from apps.core.clock import now
 from apps.core.money import exact_credits, usd, whole_credits
 from apps.credits import billing
 from apps.jobs.models import Job
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 
 GROUPS = ("user", "model", "job_type", "key", "day")
 
 
 class TeamUsage(EitherView):
     """GET /api/teams/{team_id}/usage?period=YYYY-MM or YYYY-MM-DD, broken down once more by `group_by`."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, team_id: str) -> Response:
         period, since, until = period_of(request)
@@ -57,6 +60,8 @@ class TeamUsage(EitherView):
 class OrganizationUsage(OperatorView):
     """GET /api/organizations/{organization_id}/usage?period=YYYY-MM"""
 
+    rights = {"GET": Right.VIEW}
+
     def get(self, request: Request, organization_id: str) -> Response:
         period, since, until = period_of(request)
         organization = organizations.find(organization_id)
@@ -79,6 +84,8 @@ class OrganizationUsage(OperatorView):
 
 class OrganizationCosts(OperatorView):
     """GET /api/organizations/{organization_id}/costs?start_date&end_date: what its jobs cost, to it and to us."""
+
+    rights = {"GET": Right.VIEW}
 
     def get(self, request: Request, organization_id: str) -> Response:
         since, until = dates_of(request)

@@ -8,9 +8,9 @@ from rest_framework.response import Response
 
 from apps.api import present
 from apps.api.authentication import EitherView, OperatorView
-from apps.api.fields import FutureInstant, Label
+from apps.api.fields import FutureInstant, Label, query_flag, query_text
 from apps.api.idempotent import respond
-from apps.api.jobs import page
+from apps.api.listing import listed
 from apps.api.parsing import Input, Text255, parse
 from apps.core import clock
 from apps.core.clock import iso
@@ -18,6 +18,7 @@ from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits, whole
 from apps.credits import billing, vouchers
 from apps.credits.models import Grant, Redemption, Voucher
 from apps.organizations import services as organizations
+from apps.organizations.rights import Right
 
 
 class CreateVoucherInput(Input):
@@ -42,11 +43,15 @@ class RedeemInput(Input):
 class VoucherList(OperatorView):
     """GET and POST /api/vouchers: the code is in the answer to POST alone."""
 
+    rights = {"GET": Right.VIEW, "POST": Right.CREDITS_WRITE}
+
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=50)
-        found = Voucher.objects.select_related("organization")
-        shown = [_shown(each) for each in found[offset : offset + limit]]
-        return Response({"total": Voucher.objects.count(), "vouchers": shown})
+        matching = vouchers.matching(
+            organization_id=query_text(request, "organization_id"),
+            is_usable=query_flag(request, "usable"),
+        )
+        found = listed(request, matching, default=50, orders={"created_at": "created_at", "expires_at": "expires_at"})
+        return Response(found.body("vouchers", (_shown(each) for each in found.rows)))
 
     def post(self, request: Request) -> Response:
         body = parse(CreateVoucherInput, request)
@@ -75,6 +80,8 @@ class VoucherList(OperatorView):
 class OneVoucher(OperatorView):
     """GET and DELETE /api/vouchers/{voucher_id}: a withdrawn one is kept, with who redeemed it."""
 
+    rights = {"GET": Right.VIEW, "DELETE": Right.CREDITS_WRITE}
+
     def get(self, request: Request, voucher_id: str) -> Response:
         found = vouchers.find(voucher_id)
         redeemed = found.redemptions.select_related("team")[:1000]
@@ -86,6 +93,8 @@ class OneVoucher(OperatorView):
 
 class RedeemVoucher(EitherView):
     """POST /api/vouchers/redeem"""
+
+    rights = {"POST": Right.CREDITS_WRITE}
 
     def post(self, request: Request) -> Response:
         body = parse(RedeemInput, request)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from apps.catalog.errors import AccessGroupNotFound, AliasExists, AliasNotFound, StillInUse
 from apps.catalog.model_groups import adopt
@@ -158,15 +159,14 @@ def find(name: str) -> ModelAlias:
     return alias
 
 
-def listing(
+def matching(
     *,
-    limit: int,
-    offset: int,
     status: str | None = None,
     provider: str | None = None,
     access_group: str | None = None,
-) -> list[ModelAlias]:
-    """Aliases by name, narrowed by what is given. One query."""
+    text: str | None = None,
+) -> QuerySet[ModelAlias]:
+    """Aliases by name, narrowed by what is given; `text` is part of the name."""
     aliases = ModelAlias.objects.order_by("name")
     if status is not None:
         aliases = aliases.filter(status=status)
@@ -174,7 +174,7 @@ def listing(
         aliases = aliases.filter(provider=provider)
     if access_group is not None:
         aliases = aliases.filter(access_group_members__access_group__name=access_group)
-    return list(aliases[offset : offset + limit])
+    return aliases if text is None else aliases.filter(name__icontains=text)
 
 
 def groups_of(alias: ModelAlias) -> list[str]:

@@ -123,15 +123,13 @@ def find(credential_id: str) -> ProviderCredential:
     return found
 
 
-def listing(
+def matching(
     *,
-    limit: int,
-    offset: int,
     organization_id: str | None = None,
     provider: str | None = None,
     is_active: bool | None = None,
-) -> list[ProviderCredential]:
-    """Credentials, the oldest first, narrowed by what is given. One query. Raises: InvalidProvider."""
+) -> QuerySet[ProviderCredential]:
+    """Credentials with their organization, the oldest first, narrowed by what is given. Raises: InvalidProvider."""
     credentials = _shown().order_by("id")
     if organization_id is not None:
         credentials = credentials.filter(organization__organization_id=organization_id)
@@ -140,7 +138,7 @@ def listing(
         credentials = credentials.filter(provider=provider)
     if is_active is not None:
         credentials = credentials.filter(is_active=is_active)
-    return list(credentials[offset : offset + limit])
+    return credentials
 
 
 def active_of(organization: Organization, provider: str) -> ProviderCredential:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from apps.catalog.errors import ModelGroupExists, ModelGroupNotFound, StillInUse
 from apps.catalog.models import (
@@ -128,12 +129,12 @@ def find(name: str) -> ModelGroup:
     return group
 
 
-def listing(*, limit: int, offset: int, status: str | None = None) -> list[ModelGroup]:
-    """Groups by name with their members: three queries."""
+def matching(*, status: str | None = None, text: str | None = None) -> QuerySet[ModelGroup]:
+    """Groups by name with their members, narrowed; `text` is part of the name. Three queries."""
     groups = ModelGroup.objects.prefetch_related("members__alias").order_by("name")
     if status is not None:
         groups = groups.filter(status=status)
-    return list(groups[offset : offset + limit])
+    return groups if text is None else groups.filter(name__icontains=text)
 
 
 def members_of(group: ModelGroup) -> list[ModelGroupMember]:

@@ -98,14 +98,12 @@ def with_state(prices: QuerySet[Price]) -> QuerySet[Price]:
     return prices.annotate(is_in_force=Exists(current), is_scheduled=Q(valid_from__gt=Now()))
 
 
-def listing(
-    *, limit: int, offset: int, model: str | None = None, at: datetime | None = None, only_in_force: bool = False
-) -> list[Price]:
-    """Prices by model, the newest of each first, with their state. With `at` those in force then. One query."""
+def matching(*, model: str | None = None, at: datetime | None = None, only_in_force: bool = False) -> QuerySet[Price]:
+    """Prices by model, the newest of each first, with their state. With `at` those in force then."""
     prices = all_in_force(at=at) if only_in_force or at is not None else Price.objects.all()
     if model is not None:
         prices = prices.filter(model=model.lower())
-    return list(with_state(prices)[offset : offset + limit])
+    return with_state(prices)
 
 
 def used_models() -> list[str]:

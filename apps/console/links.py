@@ -1,74 +1,64 @@
-"""Where things of the money pages are shown. A page that is not there yet has no address: "" makes no link."""
+"""Where things are: the pages of objects, and addresses that are empty while nothing stands there."""
 
 from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
-from apps.console import formats
-from apps.core.ids import parse_uuid
-from apps.credits.models import SYSTEM_ACCOUNTS, Account
-from apps.organizations.models import Organization
-from apps.teams.models import Team
+from apps.console.pages.base import Button
+from apps.organizations.rights import Right
 
 
-def _to(route: str, **kwargs: Any) -> str:
+def maybe(route: str, **kwargs: Any) -> str:
+    """The address of a route of the console, empty when there is no such page."""
     try:
         return reverse(f"admin:{route}", kwargs=kwargs)
     except NoReverseMatch:
         return ""
 
 
-def entry(entry_id: Any) -> str:
-    return _to("entry", entry_id=str(entry_id))
+def team(team_id: str, tab: str = "") -> str:
+    if tab:
+        return reverse("admin:team_tab", kwargs={"team_id": team_id, "tab": tab})
+    return reverse("admin:team", kwargs={"team_id": team_id})
 
 
-def grant(grant_id: Any) -> str:
-    return _to("grant", grant_id=str(grant_id))
+def organization(organization_id: str, tab: str = "") -> str:
+    if tab:
+        return reverse("admin:org_tab", kwargs={"organization_id": organization_id, "tab": tab})
+    return reverse("admin:org", kwargs={"organization_id": organization_id})
 
 
-def voucher(voucher_id: Any) -> str:
-    return _to("voucher", voucher_id=str(voucher_id))
+def key(key_id: object) -> str:
+    return reverse("admin:key", kwargs={"key_id": str(key_id)})
 
 
-def team(found: Team) -> str:
-    return _to("team", team_id=found.team_id)
+def of_row(route: str, model: str, name: str, pk: object) -> str:
+    """A row's page in the console, else its plain page. `model` is a name such as jobs_job."""
+    return maybe(route, **{name: str(pk)}) or reverse(f"admin:{model}_change", args=[pk])
 
 
-def organization(found: Organization) -> str:
-    url = _to("org", organization_id=found.organization_id)
-    return url or reverse("admin:organizations_organization_change", args=[found.pk])
+def job(job_id: object) -> str:
+    return of_row("job", "jobs_job", "job_id", job_id)
 
 
-def job(job_id: Any) -> str:
-    """Of a job's id as the ledger spells it; what is no id of a job of ours leads nowhere."""
-    parsed = parse_uuid(str(job_id))
-    if parsed is None:
-        return ""
-    return _to("job", job_id=str(parsed)) or reverse("admin:jobs_job_change", args=[parsed])
+def decision(decision_id: object) -> str:
+    return of_row("decision", "limits_decision", "decision_id", decision_id)
 
 
-def ledger(**query: Any) -> str:
-    """The ledger's list; of an account it shows all time, so that nothing is missed."""
-    return f"{reverse('admin:credits_entry_changelist')}?{urlencode(query)}"
+def entry(entry_id: object) -> str:
+    return of_row("entry", "credits_entry", "entry_id", entry_id)
 
 
-def account_name(account: Account) -> str:
-    """A side of an entry in words: a team's id, an organization's pool, or one of the platform's own accounts."""
-    if account.pk in SYSTEM_ACCOUNTS:
-        return SYSTEM_ACCOUNTS[account.pk]
-    if account.kind == Account.Kind.POOL and account.organization is not None:
-        return f"pool of {account.organization.organization_id}"
-    if account.team is None:
-        return str(account)
-    return f"{account.team.team_id} ({account.restriction})" if account.restriction else account.team.team_id
+def grant(grant_id: object) -> str:
+    return of_row("grant", "credits_grant", "grant_id", grant_id)
 
 
-def to_account(account: Account) -> SafeString:
-    """The name, leading to the account's own ledger."""
-    name = formats.harmless(account_name(account))
-    if account.pk in SYSTEM_ACCOUNTS:
-        return format_html('<span class="c-quiet">{}</span>', name)
-    return format_html('<a href="{}"><bdi>{}</bdi></a>', ledger(account=account.pk), name)
+def rows(model: str, **query: Any) -> str:
+    """A list under filters. `model` is a name such as jobs_job."""
+    return f"{reverse(f'admin:{model}_changelist')}?{urlencode(query)}"
+
+
+def buttons(*wanted: tuple[str, str, Right], **kwargs: Any) -> tuple[Button, ...]:
+    """Buttons (label, route, right) of those actions that exist."""
+    return tuple(Button(label, url, right) for label, route, right in wanted if (url := maybe(route, **kwargs)))

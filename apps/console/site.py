@@ -51,9 +51,7 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def refuse(self, request: HttpRequest, message: str, *, right: str = "") -> HttpResponse:
         """403 in words, and an audit row of what was tried."""
-        audit.refused(
-            actor=actor_of(request), kind="page", id=request.path[:255], method=request.method or "", right=right
-        )
+        audit.refused(right, actor=actor_of(request), kind="page", id=request.path[:255], method=request.method or "")
         context = {**self.each_context(request), "title": "Not allowed", "message": message}
         return TemplateResponse(request, "console/pages/refused.html", context, status=403)
 

@@ -4,7 +4,7 @@ from django.contrib import admin
 
 from apps.core.admin_base import ReadOnlyAdmin
 from apps.core.admin_columns import json_column, text_column
-from apps.core.models import AuditEntry, Event, IdempotencyKey, Process
+from apps.core.models import AuditEntry, Event, IdempotencyKey, Process, Setting
 
 
 @admin.register(AuditEntry)
@@ -24,6 +24,7 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         "action",
         "object_kind",
         "object_id",
+        "via",
         "reason",
         json_column("before"),
         json_column("after"),
@@ -65,3 +66,13 @@ class ProcessAdmin(ReadOnlyAdmin):
     search_fields = ("name",)
     ordering = ("-seen_at",)
     fields = ("name", "kind", "started_at", "seen_at")
+
+
+@admin.register(Setting)
+class SettingAdmin(ReadOnlyAdmin):
+    """What operators set while the platform runs."""
+
+    list_display = ("name", "version", "updated_at")
+    search_fields = ("name",)
+    ordering = ("name",)
+    fields = ("name", json_column("value"), "version", "updated_at")

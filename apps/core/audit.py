@@ -5,8 +5,12 @@ Written inside the change's own transaction, so that neither exists without the 
 
 from typing import Any
 
+from django.db import transaction
+
 from apps.core.actors import Actor
 from apps.core.models import AuditEntry, Event
+
+REFUSED = "refused"
 
 
 def record(
@@ -29,12 +33,17 @@ def record(
         before=before or {},
         after=after or {},
         reason=reason[:500],
+        via=actor.via[:32],
     )
 
 
-def refused(*, actor: Actor, kind: str, id: str, method: str = "", right: str = "") -> None:
-    """Write that somebody tried what their rights do not hold. Nothing else was changed."""
-    record("refused", actor=actor, kind=kind, id=id, after={"method": method, "right": right})
+def refused(right: str, *, actor: Actor, kind: str, id: str, **asked: Any) -> None:
+    """Write that an operator was refused something for want of `right`; `asked` says what it was.
+
+    Committed on its own: what was refused has been rolled back by then. Raises: RuntimeError in a transaction.
+    """
+    with transaction.atomic(durable=True):
+        record(REFUSED, actor=actor, kind=kind, id=id, after={"right": right, **asked})
 
 
 def emit(kind: str, *, subject: str, organization_id: str = "", team_id: str = "", **data: Any) -> None:

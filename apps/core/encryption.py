@@ -22,6 +22,7 @@ class Rotated:
 
 
 _columns: dict[str, tuple[type[models.Model], str]] = {}
+_in_json: dict[str, tuple[type[models.Model], str, tuple[str, ...]]] = {}
 
 
 def register(model: type[models.Model], field: str) -> None:
@@ -29,10 +30,16 @@ def register(model: type[models.Model], field: str) -> None:
     _columns[f"{model._meta.label}.{field}"] = (model, field)
 
 
+def register_in_json(model: type[models.Model], field: str, keys: tuple[str, ...]) -> None:
+    """A column of JSON objects, of which these keys, where they are, hold `crypto.encrypt`'s values."""
+    _in_json[f"{model._meta.label}.{field}"] = (model, field, keys)
+
+
 def rotate(*, actor: Actor) -> list[Rotated]:
     """Encrypt every stored secret anew that the newest key did not make, in one transaction. Repeatable."""
     with transaction.atomic():
         done = [_rotate(name, model, field) for name, (model, field) in sorted(_columns.items())]
+        done += [_rotate_in_json(name, *where) for name, where in sorted(_in_json.items())]
         if any(each.renewed for each in done):
             renewed = {each.column: each.renewed for each in done}
             audit.record("encryption.rotate", actor=actor, kind="encryption", id="all", after=renewed)
@@ -51,4 +58,20 @@ def _rotate(name: str, model: type[models.Model], field: str) -> Rotated:
             unreadable.append(str(pk))
             continue
         renewed += model._default_manager.filter(pk=pk, **{field: token}).update(**{field: crypto.encrypt(text)})
+    return Rotated(name, stored, renewed, unreadable)
+
+
+def _rotate_in_json(name: str, model: type[models.Model], field: str, keys: tuple[str, ...]) -> Rotated:
+    stored, renewed, unreadable = 0, 0, []
+    for row in model._default_manager.select_for_update().order_by("pk"):
+        kept = getattr(row, field)
+        tokens = {key: kept[key] for key in keys if isinstance(kept, dict) and kept.get(key)}
+        stored += len(tokens)
+        texts = {key: crypto.decrypt(token) for key, token in tokens.items() if not crypto.is_newest(token)}
+        unreadable += [str(row.pk) for text in texts.values() if text is None]
+        fresh = {key: crypto.encrypt(text) for key, text in texts.items() if text is not None}
+        if fresh:
+            setattr(row, field, kept | fresh)
+            row.save(update_fields=[field])
+            renewed += len(fresh)
     return Rotated(name, stored, renewed, unreadable)

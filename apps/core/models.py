@@ -1,4 +1,4 @@
-"""Rows that any rule may write in its own transaction: audit entries, events, idempotency keys, processes.
+"""Rows that any rule may write in its own transaction: audit entries, events, idempotency keys, processes, settings.
 
 They name things by string, so that this lowest app points at nothing above it.
 """
@@ -22,11 +22,19 @@ class AuditEntry(models.Model):
     before = models.JSONField(default=dict, blank=True, help_text="the changed fields as they were, no secrets")
     after = models.JSONField(default=dict, blank=True, help_text="the changed fields as they are, no secrets")
     reason = models.CharField(max_length=500, blank=True)
+    via = models.CharField(
+        max_length=32, blank=True, default="", db_default="", help_text="the token that was used, by its beginning"
+    )
 
     class Meta:
         verbose_name_plural = "audit entries"
         ordering = ["-created_at", "-id"]
-        indexes = [models.Index(fields=["object_kind", "object_id", "-created_at"], name="audit_object")]
+        indexes = [
+            models.Index(fields=["object_kind", "object_id", "-created_at"], name="audit_object"),
+            models.Index(fields=["-created_at", "-id"], name="audit_newest"),
+            models.Index(fields=["actor", "-created_at"], name="audit_actor"),
+            models.Index(fields=["action", "-created_at"], name="audit_action"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.action} {self.object_kind}:{self.object_id}"
@@ -55,7 +63,9 @@ class IdempotencyKey(models.Model):
     """A request that had its effect: committed with it, so that a repeat finds either both or neither."""
 
     id = models.BigAutoField(primary_key=True)
-    scope = models.CharField(max_length=300, help_text="whose key it is: team:<id> or operator")
+    scope = models.CharField(
+        max_length=300, help_text="whose key it is: team:<id>, operator:<id>, operator (the master key)"
+    )
     key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 of method, path and body")
     result = models.JSONField(default=dict, blank=True, help_text="ids from which the answer is rebuilt")
@@ -80,6 +90,23 @@ class Process(models.Model):
 
     class Meta:
         verbose_name_plural = "processes"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Setting(models.Model):
+    """What operators set about the platform while it runs; only what differs from its default has a row."""
+
+    name = models.CharField(primary_key=True, max_length=64, help_text="as in apps/core/settings_store.py")
+    value = models.JSONField()
+    version = models.PositiveIntegerField(
+        default=1, help_text="counts changes, so that two editors notice each other"
+    )
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name

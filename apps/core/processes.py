@@ -5,6 +5,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+# A `models.Process` that has not said for this long that it lives has died; of a web process the callers are gone.
+DEAD_AFTER_S = 20.0
+
 T = TypeVar("T")
 
 _made: dict[tuple[int, str], Any] = {}

@@ -18,6 +18,9 @@ from django.db.models.expressions import Combinable
 from apps.core import audit
 from apps.core.db import is_postgresql
 
+# The event that a run leaves.
+VERIFIED = "ledger.verified"
+
 log = logging.getLogger("saasllm.verification")
 
 
@@ -93,9 +96,14 @@ def verify_and_report() -> Report:
     report = verify()
     for difference in report.differences:
         log.error("ledger differs: %s", difference)
-    outcome: dict[str, Any] = report.as_json() | {"differences": len(report.differences)}
-    audit.emit("ledger.verified", subject="ledger", **outcome)
+    note(report)
     return report
+
+
+def note(report: Report) -> None:
+    """Leave the outcome of a run as an event."""
+    outcome: dict[str, Any] = report.as_json() | {"differences": len(report.differences)}
+    audit.emit(VERIFIED, subject="ledger", **outcome)
 
 
 @contextmanager

@@ -188,20 +188,26 @@ def cancel(team: Team, scheduled_id: str, *, actor: Actor) -> ScheduledGrant:
 
 
 def post_scheduled(*, limit: int = 100) -> int:
-    """Post the grants whose time has come. Returns how many. Safe beside itself."""
-    posted = 0
+    """Post the grants whose time has come. Returns how many. Safe beside itself.
+
+    After a standstill one whose credits would have expired by now is dropped, as an allowance's refill is.
+    """
+    posted, now = 0, clock.db_now()
     due = ScheduledGrant.objects.filter(
-        entry__isnull=True, cancelled_at__isnull=True, effective_at__lte=clock.db_now()
+        entry__isnull=True, cancelled_at__isnull=True, effective_at__lte=now
     ).order_by("effective_at")
     for scheduled_id in list(due.values_list("pk", flat=True)[:limit]):
         with transaction.atomic():
             planned = (
                 ScheduledGrant.objects.select_for_update(skip_locked=is_postgresql(), of=("self",))
-                .select_related("team")
+                .select_related("team__organization")
                 .filter(pk=scheduled_id, entry__isnull=True, cancelled_at__isnull=True)
                 .first()
             )
             if planned is None:
+                continue
+            if planned.expires_at is not None and planned.expires_at <= now:
+                _drop(planned, now)
                 continue
             planned.entry = ledger.grant(
                 planned.team,
@@ -216,6 +222,28 @@ def post_scheduled(*, limit: int = 100) -> int:
             planned.save(update_fields=["entry"])
             posted += 1
     return posted
+
+
+def _drop(planned: ScheduledGrant, now: datetime) -> None:
+    """Give up a locked grant whose credits nobody could spend any more."""
+    planned.cancelled_at = now
+    planned.save(update_fields=["cancelled_at"])
+    told = {"scheduled_grant": str(planned.pk), "credits": exact_credits(planned.amount_micros)}
+    audit.record(
+        "grant.schedule_expired",
+        actor=SYSTEM,
+        kind="team",
+        id=planned.team.team_id,
+        before=told,
+        reason=f"Not posted before its credits expired at {clock.iso(planned.expires_at)}",
+    )
+    audit.emit(
+        "grant.schedule_expired",
+        subject=f"team:{planned.team.team_id}",
+        organization_id=planned.team.organization.organization_id,
+        team_id=planned.team.team_id,
+        **told,
+    )
 
 
 def _refill(due: Allowance) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
 
 from apps.core import audit
 from apps.core.actors import Actor
@@ -143,6 +143,19 @@ def balances(teams: list[Team]) -> dict[int, Balance]:
     wallets = Account.objects.filter(team__in=teams, kind=Account.Kind.WALLET, restriction="")
     found = {wallet.team_id: balance_of(wallet) for wallet in wallets.annotate(is_due=ledger.is_due())}
     return {team.pk: found.get(team.pk, Balance()) for team in teams}
+
+
+def with_left(teams: QuerySet[Team], *, only_low: bool = False) -> QuerySet[Team]:
+    """Teams with `left_micros` of their general wallet, None without one; what has just expired is still in it.
+
+    `only_low`: those that have a fifth of what they were given, or less.
+    """
+    wallet = Account.objects.filter(team=OuterRef("pk"), kind=Account.Kind.WALLET, restriction="")
+    left = F("posted_micros") - F("held_micros")
+    found = teams.annotate(left_micros=Subquery(wallet.annotate(left=left).values("left")))
+    if not only_low:
+        return found
+    return found.filter(Exists(wallet.filter(allocated_micros__gt=0, allocated_micros__gte=left * 5)))
 
 
 def plans(teams: list[Team]) -> dict[int, Plan]:

@@ -65,16 +65,14 @@ def effective(team: Team, job_type: str, *, at: datetime | None = None) -> Effec
     return Effective(first, why, others)
 
 
-def listing(
+def matching(
     *,
     organization: Organization | None = None,
     team: Team | None = None,
     job_type: str | None = None,
     state: str | None = None,
-    limit: int,
-    offset: int,
-) -> tuple[int, list[RateCard]]:
-    """How many cards there are, of one owner and job type if given, and a page of them with owners and versions.
+) -> QuerySet[RateCard]:
+    """Cards with owners and versions, of one owner and job type if given.
 
     `state`: those with such a version: draft, active, or scheduled (active, not begun).
     """
@@ -90,8 +88,7 @@ def listing(
         found = found.filter(pk__in=ahead.values("card"))
     elif state is not None:
         found = found.filter(pk__in=RateCardVersion.objects.filter(state=state).values("card"))
-    page = found.prefetch_related("versions")[offset : offset + limit]
-    return found.count(), list(page)
+    return found.prefetch_related("versions")
 
 
 def find(card_id: str) -> RateCard:

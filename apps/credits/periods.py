@@ -4,11 +4,11 @@ A month is one of UTC and is closed after those before it. Entries of an account
 written before its end, by the database's clock: a number, and no later entry has a smaller one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Max, Min, Q
+from django.db.models import Count, Max, Min, Q
 
 from apps.core import audit, clock
 from apps.core.actors import Actor
@@ -130,3 +130,9 @@ def _hash_at(account_id: int, seq: int) -> str:
     """The hash of the block that has the entry of this number."""
     block = Block.objects.filter(account=account_id, first_seq__lte=seq, last_seq__gte=seq).only("hash").first()
     return block.hash if block else ""
+
+
+def account_counts(found: Sequence[Period]) -> dict[str, int]:
+    """How many accounts each of these periods closed, by its name. One query."""
+    counts = PeriodBalance.objects.filter(period__in=found).order_by().values_list("period").annotate(Count("pk"))
+    return dict(counts)

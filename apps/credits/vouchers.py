@@ -6,6 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
 
 from apps.core import audit, clock, crypto
 from apps.core.actors import Actor
@@ -23,6 +25,19 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _LENGTH = 20
 _GROUP = 5
 _READ_AS = str.maketrans({"O": "0", "I": "1", "L": "1", "-": "", " ": ""})
+
+
+def matching(*, organization_id: str | None = None, is_usable: bool | None = None) -> QuerySet[Voucher]:
+    """Vouchers with their organization, the newest first, narrowed by what is given."""
+    found = Voucher.objects.select_related("organization")
+    if organization_id is not None:
+        found = found.filter(organization__organization_id=organization_id)
+    if is_usable is None:
+        return found
+    usable = Q(disabled_at__isnull=True, uses__lt=F("max_uses")) & (
+        Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
+    )
+    return found.filter(usable) if is_usable else found.exclude(usable)
 
 
 def create(
@@ -85,7 +100,8 @@ def disable(voucher_id: str, *, actor: Actor) -> Voucher:
                 actor=actor,
                 kind="voucher",
                 id=str(found.pk),
-                before={"uses": found.uses, "max_uses": found.max_uses},
+                before={"disabled": False},
+                after={"disabled": True, "uses": found.uses, "max_uses": found.max_uses},
             )
     return find(voucher_id)
 
@@ -136,6 +152,14 @@ def redeem(team: Team, code: str, *, actor: Actor) -> Redemption:
             reason=f"Voucher {voucher.hint}…",
             source=f"voucher:{voucher.pk}",
             expires_at=now + timedelta(days=days) if days is not None else None,
+        )
+        audit.record(
+            "voucher.redeem",
+            actor=actor,
+            kind="voucher",
+            id=str(voucher.pk),
+            before={"uses": voucher.uses - 1},
+            after={"uses": voucher.uses, "team_id": team.team_id, "entry": str(entry.pk)},
         )
         return Redemption.objects.create(voucher=voucher, team=team, entry=entry)
 

@@ -149,6 +149,15 @@ def instant(deadline: datetime | int | None) -> datetime | None:
     return at
 
 
+def tell_of_only_call(error: JobCapReached) -> None:
+    """Say what helps a job that the refusal of its only call closes: its ceiling can no longer be raised."""
+    ceiling, need = (exact_credits(error.details[name]) for name in ("allowed", "needed_micros"))
+    error.message = (
+        f"This call would exceed its job's max_credits: {ceiling} credits; it would need {need}. Ask again with"
+        " max_credits of at least that, or for fewer tokens."
+    )
+
+
 def _cap_reached(job: Job, needed_micros: int, needed: Callable[[Job], int]) -> JobCapReached:
     assert job.max_micros is not None
     ceiling, held, need = (exact_credits(each) for each in (job.max_micros, job.held_micros, needed_micros))

@@ -119,6 +119,8 @@ class Job(models.Model):
         indexes = [
             models.Index(fields=["team", "-created_at"], name="job_team"),
             models.Index(fields=["organization", "-created_at"], name="job_organization"),
+            # For lists over all tenants. Ids come in the order of time, so that an insert goes to its right edge.
+            models.Index(fields=["-created_at", "-id"], name="job_newest"),
             models.Index(
                 fields=["active_at"],
                 condition=Q(status__in=["pending", "in_progress", "paused"]),
@@ -129,6 +131,9 @@ class Job(models.Model):
                 condition=Q(deadline_at__isnull=False, status__in=["pending", "in_progress", "paused"]),
                 name="job_deadline",
             ),
+            # For rollups: written once, with the status, whose indexes change then too.
+            models.Index(fields=["completed_at"], condition=Q(completed_at__isnull=False), name="job_completed"),
+            models.Index(fields=["completed_at"], condition=Q(uncollected_micros__gt=0), name="job_uncollected"),
         ]
 
     def __str__(self) -> str:
@@ -262,6 +267,7 @@ class Call(models.Model):
         ]
         indexes = [
             models.Index(fields=["next_publish_at"], condition=Q(state="queued"), name="call_due"),
+            models.Index(fields=["-created_at", "-id"], name="call_newest"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="call_leased"),
             models.Index(
                 fields=["team", "fingerprint"],
@@ -274,6 +280,8 @@ class Call(models.Model):
                 condition=Q(fingerprint__gte="v"),
                 name="call_retriable",
             ),
+            # For rollups: an entry a call, at its end alone.
+            models.Index(fields=["ended_at"], condition=Q(ended_at__isnull=False), name="call_ended"),
         ]
 
     def __str__(self) -> str:

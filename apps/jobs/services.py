@@ -157,6 +157,8 @@ def submit_one_call_job(
             # No refused job: the key belongs to another request, which has its own.
             raise
         except DomainError as error:
+            if isinstance(error, JobCapReached):
+                escrow.tell_of_only_call(error)
             with transaction.atomic():
                 failed = _insert_job(principal, new, job_id, refused=error)
             refused = decisions.Refused(str(failed.pk), passage.model or request.model or "", new.user_id)

@@ -20,6 +20,7 @@ from apps.core import clock, idempotency
 from apps.core.db import is_postgresql, release_connection
 from apps.core.ids import first_id_at, parse_uuid
 from apps.core.models import Process
+from apps.core.processes import DEAD_AFTER_S
 from apps.credits import allowances, ledger, sealing
 from apps.credits.models import Hold
 from apps.jobs import dispatch, lifecycle, metering, replies
@@ -30,8 +31,6 @@ from apps.payments import charging, topups
 
 BATCH = 200
 NAME = "sweeper"
-# A web process that has not said for this long that it lives has died, and its callers are gone.
-DEAD_AFTER_S = 20.0
 _REPUBLISH_AT_MOST_S = 60.0
 # Sealing looks at every account, so not each sweep does it.
 _SEAL_EVERY_S = 60.0
@@ -373,5 +372,19 @@ def _expire_credits() -> int:
 
 
 def _forget_payloads() -> int:
-    ids = list(CallPayload.objects.filter(expires_at__lt=Now()).values_list("pk", flat=True)[:BATCH])
-    return CallPayload.objects.filter(pk__in=ids).delete()[0]
+    """Delete texts whose time is over, except those that their organization keeps longer: they are looked at again
+    when that is over, at the latest after a day, so that a shorter retention holds soon."""
+    due = CallPayload.objects.filter(expires_at__lt=Now()).order_by("expires_at")
+    rows = due.values_list(
+        "pk", "call__ended_at", "call__organization__stores_content", "call__organization__content_retention_h"
+    )
+    now, kept, over = clock.db_now(), [], []
+    for pk, ended_at, stores_content, retention_h in rows[:BATCH]:
+        until = ended_at + timedelta(hours=retention_h) if stores_content and retention_h and ended_at else now
+        if until > now:
+            kept.append(CallPayload(pk=pk, expires_at=min(until, now + timedelta(days=1))))
+        else:
+            over.append(pk)
+    if kept:
+        CallPayload.objects.bulk_update(kept, ["expires_at"])
+    return CallPayload.objects.filter(pk__in=over).delete()[0]

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.db.models import QuerySet
 
 from apps.core import clock
 from apps.core.errors import DomainError, IdempotencyConflict, InvalidField, NotFound
@@ -55,12 +57,28 @@ def find(decision_id: object, *, team: Team | None) -> Decision:
     return found
 
 
-def listing(*, team: Team | None, limit: int, offset: int) -> list[Decision]:
-    """The newest first. One query."""
+def matching(
+    *,
+    team: Team | None,
+    organization_id: str | None = None,
+    code: str | None = None,
+    job_id: str | None = None,
+    model: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> QuerySet[Decision, Decision]:
+    """Refusals with their owners, of this team or (None) of any, narrowed by what is given; `until` excluded."""
     decisions = Decision.objects.all() if team is None else Decision.objects.for_team(team)
-    return list(
-        decisions.select_related("team", "organization").order_by("-created_at", "-id")[offset : offset + limit]
-    )
+    given = {
+        "organization__organization_id": organization_id,
+        "code": code,
+        "job_id": job_id,
+        "model": model,
+        "created_at__gte": since,
+        "created_at__lt": until,
+    }
+    narrowed = decisions.filter(**{name: value for name, value in given.items() if value is not None})
+    return narrowed.select_related("team", "organization")
 
 
 def purge(older_than: timedelta, *, limit: int) -> int:

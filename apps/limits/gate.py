@@ -22,7 +22,7 @@ from apps.limits import counters, index, services
 from apps.limits.counters import Change, CountersAway, Figure, Taken, Want
 from apps.limits.errors import LimitsUnavailable, RateLimitExceeded
 from apps.limits.index import Applied
-from apps.limits.models import Metric
+from apps.limits.models import SHARED, Metric
 from apps.virtual_keys.services import Principal
 
 # Longer than any call lives: the sweeper ends one a few seconds after its deadline.
@@ -179,6 +179,11 @@ def state(
     }
 
 
+def to_customer(told: dict[str, Any]) -> dict[str, Any]:
+    """A limit's state without what all customers together use of it, which is no customer's business."""
+    return told | {"used": None, "held": None} if told.get("scope") in SHARED else told
+
+
 def _changed(taken: Mapping[str, Any], metric: str, scope: str, subject: str, by: int) -> Change:
     lease = taken["lease"] if metric == Metric.CALLS else ""
     return Change(_key(metric, scope, subject), taken["at"], by, lease)
@@ -203,7 +208,7 @@ def _key(metric: str, scope: str, subject: str) -> str:
 
 
 def _describe(passage: Passage, rates: list[Applied], wants: list[Want], taken: Taken) -> None:
-    """Tell how the rates stood, and in headers what the tightest of them leave."""
+    """Tell how the rates stood, and in headers what the tightest of the customer's own leave."""
     tightest: dict[str, tuple[int, int, int]] = {}
     for limit, want, figure in zip(rates, wants, taken.figures, strict=True):
         admits = figure.admits(want)
@@ -217,7 +222,8 @@ def _describe(passage: Passage, rates: list[Applied], wants: list[Want], taken: 
                 verdict="passed" if admits else "refused",
             )
         )
-        if is_lease:
+        if is_lease or limit.is_shared:
+            # A header goes to a customer.
             continue
         used, empty_in_ms = figure.used, figure.empty_in_ms
         if taken.at is not None:
@@ -243,12 +249,14 @@ def _refusal(rates: list[Applied], wants: list[Want], figures: list[Figure]) -> 
         if not figure.admits(want)
     ]
     limit, want, figure = max(refused, key=_wait_ms)
-    told = state(
-        limit,
-        used=0 if want.is_lease else figure.used,
-        held=figure.used if want.is_lease else 0,
-        resets_at=_resets_at(figure),
-        verdict="refused",
+    told = to_customer(
+        state(
+            limit,
+            used=0 if want.is_lease else figure.used,
+            held=figure.used if want.is_lease else 0,
+            resets_at=_resets_at(figure),
+            verdict="refused",
+        )
     )
     del told["verdict"]
     of = f" {limit.shown_id}" if limit.shown_id else ""

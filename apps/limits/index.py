@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from apps.core import clock
 from apps.core.short_cache import ShortCache
-from apps.limits.models import RATES, Limit, Metric, Scope
+from apps.limits.models import RATES, SHARED, Limit, Metric, Scope
 from apps.teams.models import Team
 from apps.virtual_keys.services import Principal
 
@@ -33,6 +33,11 @@ class Applied:
     def shown_id(self) -> str:
         """The subject as its team knows it: of an end user their own id."""
         return self.subject.partition("/")[2] if self.scope == Scope.USER else self.subject
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it counts the calls of customers who know nothing of each other."""
+        return self.scope in SHARED
 
     @property
     def is_rate(self) -> bool:

@@ -36,6 +36,8 @@ class Metric(models.TextChoices):
     SPEND_MONTH = "spend_per_month"
 
 
+# Counted together for customers who know nothing of each other.
+SHARED = frozenset((Scope.PLATFORM, Scope.MODEL))
 RATES = frozenset((Metric.REQUESTS, Metric.TOKENS, Metric.CALLS))
 
 

@@ -1,7 +1,7 @@
 """Limits are set, raised for a time, and deleted; each change leaves an audit row."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -17,13 +17,17 @@ from apps.limits import index
 from apps.limits.errors import LimitNotFound
 from apps.limits.models import Limit, Metric, Scope
 from apps.organizations import services as organizations
+from apps.organizations.identity import Operator
 from apps.organizations.models import Organization
+from apps.organizations.rights import Right
 from apps.teams import services as teams
 from apps.teams.models import Team
 from apps.virtual_keys.models import VirtualKey
 
 UNITS = {Metric.REQUESTS: "requests", Metric.TOKENS: "tokens", Metric.CALLS: "calls"}
 _USER_ID_MAX = 255
+# What `rights.LIMITED` says of limits.
+SHORT_RAISE = timedelta(days=7)
 
 
 def unit(metric: str) -> str:
@@ -89,6 +93,18 @@ def raise_(limit_id: object, *, amount: int, until: datetime, reason: str, actor
     return limit
 
 
+def require_may_raise(by: Operator, limit_id: object, *, amount: int, until: datetime) -> None:
+    """More than today's own amount for up to 7 days is within the limit of those who hold `limits.write` in part.
+
+    Raises: RightMissing, LimitNotFound.
+    """
+    if by.holds(Right.LIMITS_WRITE):
+        return
+    limit = find(limit_id, locked=True)
+    within = amount >= limit.amount and until <= clock.db_now() + SHORT_RAISE
+    by.require(Right.LIMITS_WRITE, within=within, doing=f"give this limit {amount} until {clock.iso(until)}")
+
+
 def delete(limit_id: object, *, actor: Actor) -> None:
     """Raises: LimitNotFound."""
     with transaction.atomic():
@@ -109,18 +125,27 @@ def find(limit_id: object, *, locked: bool = False) -> Limit:
     return limit
 
 
-def listing(
-    *, scope: str | None, subject_id: str | None, team_id: str | None, limit: int, offset: int
-) -> list[Limit]:
-    """Limits in a stable order, narrowed. One query."""
+def matching(
+    *,
+    scope: str | None = None,
+    subject_id: str | None = None,
+    team_id: str | None = None,
+    organization_id: str | None = None,
+    metric: str | None = None,
+) -> QuerySet[Limit]:
+    """Limits with their owners in a stable order, narrowed by what is given."""
     found = Limit.objects.select_related("organization", "team")
     if scope is not None:
         found = found.filter(scope=scope)
     if team_id is not None:
         found = found.filter(team__team_id=team_id)
+    if organization_id is not None:
+        found = found.filter(organization__organization_id=organization_id)
+    if metric is not None:
+        found = found.filter(metric=metric)
     if subject_id is not None:
         found = found.filter(Q(subject=subject_id) | Q(scope=Scope.USER, subject__endswith=f"/{subject_id}"))
-    return list(found[offset : offset + limit])
+    return found
 
 
 def of_team(team: Team) -> QuerySet[Limit]:

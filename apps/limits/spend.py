@@ -60,7 +60,7 @@ def windows_of(passage: Passage) -> list[int]:
 
 def zone_of(limit: Applied, organizations: str) -> str:
     """The organization's own; the days of what all organizations share are those of UTC."""
-    return "UTC" if limit.scope in (Scope.PLATFORM, Scope.MODEL) else organizations
+    return "UTC" if limit.is_shared else organizations
 
 
 def of_others(ids: Sequence[int], *, than: Sequence[int]) -> list[int]:
@@ -105,12 +105,13 @@ def require_room(windows: Sequence[SpendWindow], own_micros: int, states: list[d
     if not refused:
         return
     left, limit, window = min(refused, key=lambda each: each[0])
-    told = _state(limit, window, "refused")
+    told = gate.to_customer(_state(limit, window, "refused"))
     del told["verdict"]
     of = f" {limit.shown_id}" if limit.shown_id else ""
+    there = "" if limit.is_shared else f" {exact_credits(max(0, left))} credits left,"
     raise SpendLimitReached(
         f"Spend limit reached: {exact_credits(limit.allowed)} credits {_per(limit.metric)}"
-        f" for {limit.scope}{of}, {exact_credits(max(0, left))} credits left, {exact_credits(own_micros)} required.",
+        f" for {limit.scope}{of},{there} {exact_credits(own_micros)} required.",
         needed=own_micros,
         **told,
     )

@@ -3,111 +3,21 @@
 Invariant: only who may change operators changes them and their roles, so nobody can give themselves more.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 
-from apps.core.admin_base import AuditedAdmin, PageLink, actor_of, is_confirmed, link_to_list
-from apps.core.admin_columns import text_column
-from apps.core.admin_forms import ObjectField, ReasonForm
-from apps.organizations import services
-from apps.organizations.models import Membership, Organization, User
-
-
-class NewOrganization(forms.Form):
-    """What an organization starts with."""
-
-    organization_id = forms.CharField(
-        max_length=255,
-        help_text="the id that API callers use; it cannot be changed and is never reused",
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-    )
-    name = forms.CharField(max_length=255, widget=forms.TextInput(attrs={"class": "vTextField"}))
-    metadata = ObjectField(required=False, initial=dict, help_text="a JSON object; empty for none")
-
-
-@admin.register(Organization)
-class OrganizationAdmin(AuditedAdmin):
-    """An organization is suspended and resumed, never deleted: its ledger stays."""
-
-    audit_kind = "organization"
-    audit_fields = ("name", "metadata", "time_zone")
-    list_display = ("organization_id", text_column("name"), "status", text_column("status_reason"), "created_at")
-    list_filter = ("status", ("created_at", admin.DateFieldListFilter))
-    search_fields = ("organization_id", "name")
-    actions = ("suspend", "resume")
-    fields = (
-        "organization_id",
-        "name",
-        "status",
-        "status_reason",
-        "time_zone",
-        "metadata",
-        "created_at",
-        "updated_at",
-    )
-    readonly_fields = ("organization_id", "status", "status_reason", "created_at", "updated_at")
-
-    def audit_id(self, obj: Organization) -> str:
-        return obj.organization_id
-
-    def page_links(self, obj: Organization) -> list[PageLink]:
-        return [
-            link_to_list("Teams", "teams.team", organization__id__exact=obj.pk),
-            link_to_list("Members", "organizations.membership", organization__id__exact=obj.pk),
-        ]
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        form = NewOrganization(request.POST or None)
-
-        def act() -> HttpResponse:
-            given = form.cleaned_data
-            made = services.create(
-                organization_id=given["organization_id"],
-                name=given["name"],
-                metadata=given["metadata"],
-                actor=actor_of(request),
-            )
-            messages.success(request, f"Organization {made.organization_id} was created.")
-            return HttpResponseRedirect(self.object_url(made))
-
-        return self.service_form(request, form, title="Add organization", submit="Create organization", act=act)
-
-    @admin.action(description="Suspend selected %(verbose_name_plural)s", permissions=["change"])
-    def suspend(self, request: HttpRequest, queryset: QuerySet[Organization]) -> HttpResponse | None:
-        note = "Their teams open no job and start no call until they are resumed."
-        return self._set_status(request, queryset, "suspend", Organization.Status.SUSPENDED, note)
-
-    @admin.action(description="Resume selected %(verbose_name_plural)s", permissions=["change"])
-    def resume(self, request: HttpRequest, queryset: QuerySet[Organization]) -> HttpResponse | None:
-        return self._set_status(request, queryset, "resume", Organization.Status.ACTIVE, "Their teams work again.")
-
-    def _set_status(
-        self, request: HttpRequest, queryset: QuerySet[Organization], verb: str, status: str, note: str
-    ) -> HttpResponse | None:
-        form = ReasonForm(request.POST if is_confirmed(request) else None)
-        title = f"{verb.capitalize()} organizations"
-        page = self.ask(request, queryset, form, action=verb, title=title, note=note)
-        if page is not None:
-            return page
-        for organization in queryset:
-            services.set_status(
-                organization, status=status, actor=actor_of(request), reason=form.cleaned_data["reason"]
-            )
-            messages.success(request, f"{organization.organization_id} is {status}.")
-        return None
+from apps.core.admin_base import AuditedAdmin, ReadOnlyAdmin
+from apps.core.admin_columns import json_column, text_column
+from apps.organizations import operators
+from apps.organizations.models import Membership, OperatorToken, User
+from apps.organizations.operators import Change
 
 
 class NewUser(AdminUserCreationForm):
@@ -168,6 +78,12 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     def audit_id(self, obj: User) -> str:
         return obj.email
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            wanted = Change(role=obj.role, is_active=obj.is_active)
+            operators.require_changeable(obj.pk, wanted, by=cast(User, request.user))
+        super().save_model(request, obj, form, change)
+
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
         with transaction.atomic():
             user = self.get_object(request, id)
@@ -198,3 +114,27 @@ class MembershipAdmin(AuditedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ("created_at",) if obj is None else ("organization", "user", "created_at")
+
+
+@admin.register(OperatorToken)
+class OperatorTokenAdmin(ReadOnlyAdmin):
+    """Which tokens there are; they are issued and revoked by the API and `manage.py issue_operator_token`."""
+
+    list_display = ("prefix", text_column("name"), "operator", "expires_at", "revoked_at", "last_used_at")
+    list_filter = (("created_at", admin.DateFieldListFilter),)
+    list_select_related = ("operator",)
+    search_fields = ("^prefix", "name", "operator__email")
+    fields = (
+        "id",
+        "operator",
+        "name",
+        "prefix",
+        json_column("scopes"),
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+        "last_used_address",
+        "created_at",
+        "created_by",
+    )
+    ordering = ("-created_at",)

@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
 
+from apps.core.ids import new_id
 from apps.organizations import rights
 
 
@@ -42,6 +43,12 @@ class Organization(models.Model):
     )
     display_currency = models.CharField(
         max_length=3, default="USD", db_default="USD", help_text="ISO 4217; in which it is shown its costs too"
+    )
+    stores_content = models.BooleanField(
+        default=False, db_default=False, help_text="whether operators may see what its calls asked and answered"
+    )
+    content_retention_h = models.PositiveIntegerField(
+        null=True, blank=True, help_text="hours that content is kept after a call; none: PAYLOAD_RETENTION_H"
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
@@ -85,6 +92,7 @@ class User(AbstractBaseUser):
         SUPPORT = rights.Role.SUPPORT.value
         VIEWER = rights.Role.VIEWER.value
 
+    public_id = models.UUIDField(unique=True, default=new_id, editable=False, help_text="the id that API callers use")
     email = models.EmailField(unique=True)
     display_name = models.CharField(max_length=255, blank=True)
     role = models.CharField(
@@ -167,3 +175,30 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.organization}"
+
+
+class OperatorToken(models.Model):
+    """A bearer secret with which an operator's scripts use the API. Only its keyed hash is kept.
+
+    It can do what its operator's role can, narrowed by its scopes, and dies with its operator.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    operator = models.ForeignKey(User, on_delete=models.PROTECT, related_name="tokens")
+    name = models.CharField(max_length=255)
+    prefix = models.CharField(max_length=16, help_text="its first characters, to recognise it by")
+    digest = models.CharField(max_length=64, unique=True, editable=False, help_text="HMAC-SHA256 of the token")
+    scopes = models.JSONField(default=list, blank=True, help_text="rights; empty means all of the operator's role")
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, help_text="to the minute")
+    last_used_address = models.CharField(max_length=64, blank=True, default="", db_default="")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        indexes = [models.Index(fields=["operator", "-created_at"], name="operator_token_of")]
+
+    def __str__(self) -> str:
+        return f"{self.prefix}…"

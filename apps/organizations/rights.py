@@ -150,6 +150,7 @@ _OF_APP: dict[str, Right] = {
 }
 _OF_MODEL: dict[str, Right] = {
     "organizations.user": Right.OPERATORS_WRITE,
+    "organizations.operatortoken": Right.OPERATORS_WRITE,
     "catalog.price": Right.PRICES_WRITE,
     "catalog.providercredential": Right.CREDENTIALS_WRITE,
     "credits.ratecard": Right.CARDS_WRITE,

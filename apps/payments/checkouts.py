@@ -1,5 +1,8 @@
 """Checkouts: a row first, then the provider's page. Asked again after a crash in between, the same page comes."""
 
+from django.db import transaction
+
+from apps.core import audit
 from apps.core.actors import Actor
 from apps.core.db import release_connection
 from apps.core.ids import parse_uuid
@@ -25,20 +28,36 @@ def create(
     Raises: PaymentsNotConfigured.
     """
     sold = attempt or pack
-    return Checkout.objects.create(
-        team=team,
-        organization_id=team.organization_id,
-        pack=pack,
-        attempt=attempt,
-        credits=sold.credits,
-        amount_minor=sold.amount_minor,
-        currency=sold.currency,
-        saves_method=saves_method,
-        success_url=success_url,
-        cancel_url=cancel_url,
-        provider=provider().name,
-        created_by=str(actor)[:255],
-    )
+    with transaction.atomic():
+        made = Checkout.objects.create(
+            team=team,
+            organization_id=team.organization_id,
+            pack=pack,
+            attempt=attempt,
+            credits=sold.credits,
+            amount_minor=sold.amount_minor,
+            currency=sold.currency,
+            saves_method=saves_method,
+            success_url=success_url,
+            cancel_url=cancel_url,
+            provider=provider().name,
+            created_by=str(actor)[:255],
+        )
+        audit.record(
+            "checkout.create",
+            actor=actor,
+            kind="checkout",
+            id=str(made.pk),
+            after={
+                "team_id": team.team_id,
+                "pack": str(pack.pk),
+                "credits": made.credits,
+                "amount_minor": made.amount_minor,
+                "currency": made.currency,
+                "saves_method": saves_method,
+            },
+        )
+    return made
 
 
 def find(team: Team, checkout_id: str) -> Checkout:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from apps.core import audit, tenancy
 from apps.core.actors import Actor
@@ -48,19 +48,23 @@ def find(team_id: str) -> Team:
     return team
 
 
-def listing(*, limit: int, offset: int, organization: Organization | None = None) -> list[Team]:
-    """Teams that are not closed, of one organization or of all, with it. One query."""
-    return list(_open_teams(organization).select_related("organization")[offset : offset + limit])
+def matching(
+    *, organization: Organization | None = None, status: str | None = None, text: str | None = None
+) -> QuerySet[Team]:
+    """Teams by id with their organization, closed ones only when `status` asks for them. `text` is part of the id or
+    the alias."""
+    teams = Team.objects.select_related("organization").order_by("team_id")
+    teams = teams.exclude(status=Team.Status.CLOSED) if status is None else teams.filter(status=status)
+    if organization is not None:
+        teams = teams.filter(organization=organization)
+    if text is not None:
+        teams = teams.filter(Q(team_id__icontains=text) | Q(alias__icontains=text))
+    return teams
 
 
 def count(organization: Organization) -> int:
     """How many teams of the organization are not closed."""
-    return _open_teams(organization).count()
-
-
-def _open_teams(organization: Organization | None) -> QuerySet[Team]:
-    teams = Team.objects.exclude(status=Team.Status.CLOSED).order_by("team_id")
-    return teams if organization is None else teams.filter(organization=organization)
+    return matching(organization=organization).count()
 
 
 def require_active(team_status: str, organization_status: str) -> None:

@@ -5,11 +5,12 @@ by every process: authentication is cached for half a second at most.
 """
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, OuterRef, Q, Subquery
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Least, Now
 
 from apps.core import audit, clock, crypto
@@ -171,10 +172,43 @@ def find(team: Team, key_id: str) -> VirtualKey:
     return key
 
 
-def listing(team: Team, *, limit: int, offset: int) -> list[VirtualKey]:
-    """The team's keys, revoked and expired ones too, newest first. One query."""
-    keys = VirtualKey.objects.filter(team=team).order_by("-created_at", "-id")
-    return list(keys[offset : offset + limit])
+def matching(
+    team: Team | None = None,
+    *,
+    organization: Organization | None = None,
+    state: str | None = None,
+    prefix: str | None = None,
+    expires_before: datetime | None = None,
+    unused_since: datetime | None = None,
+) -> QuerySet[VirtualKey]:
+    """Keys with their team, newest first, narrowed by what is given; revoked and expired ones too.
+
+    `state` is active, expired or revoked; `expires_before` asks for those that are active until then and no longer,
+    `unused_since` for those that nobody used since, or ever.
+    """
+    keys = VirtualKey.objects.select_related("team").order_by("-created_at", "-id")
+    if team is not None:
+        keys = keys.filter(team=team)
+    if organization is not None:
+        keys = keys.filter(team__organization=organization)
+    if prefix is not None:
+        keys = keys.filter(prefix__startswith=prefix[:_PREFIX_MAX])
+    if expires_before is not None:
+        keys = keys.filter(_STATES["active"](), expires_at__lt=expires_before)
+    if unused_since is not None:
+        keys = keys.filter(
+            Q(last_used_at__isnull=True) | Q(last_used_at__lt=unused_since), created_at__lt=unused_since
+        )
+    return keys if state is None else keys.filter(_STATES[state]())
+
+
+_PREFIX_MAX = 16
+_STATES: dict[str, Callable[[], Q]] = {
+    "active": lambda: Q(revoked_at__isnull=True) & (Q(expires_at__isnull=True) | Q(expires_at__gt=Now())),
+    "expired": lambda: Q(revoked_at__isnull=True, expires_at__lte=Now()),
+    "revoked": lambda: Q(revoked_at__isnull=False),
+}
+STATES = tuple(_STATES)
 
 
 def prefixes(teams: list[Team]) -> dict[int, str | None]:
@@ -190,7 +224,16 @@ def prefixes(teams: list[Team]) -> dict[int, str | None]:
     return dict(found)
 
 
-def rotate(key: VirtualKey, *, actor: Actor, overlap_s: int) -> tuple[VirtualKey, str]:
+def find_any(key_id: str) -> VirtualKey:
+    """A key of any team, with its team and organization, for operators. Raises: KeyNotFound."""
+    parsed = parse_uuid(key_id)
+    key = VirtualKey.objects.select_related("team__organization").filter(pk=parsed).first() if parsed else None
+    if key is None:
+        raise KeyNotFound(f"There is no key '{key_id[:100]}'")
+    return key
+
+
+def rotate(key: VirtualKey, *, actor: Actor, overlap_s: int, reason: str = "") -> tuple[VirtualKey, str]:
     """Replace a key by a new one with the same rights; the old one works for `overlap_s` more seconds.
 
     Raises: KeyNotUsable when the key is revoked, expired or was rotated before.
@@ -214,16 +257,16 @@ def rotate(key: VirtualKey, *, actor: Actor, overlap_s: int) -> tuple[VirtualKey
         VirtualKey.objects.filter(pk=old.pk).update(
             replaced_by=new, expires_at=Least(F("expires_at"), ends) if old.expires_at else ends
         )
-        _audit("key.rotate", old, actor, after={"replaced_by": str(new.pk), "overlap_s": overlap_s})
+        _audit("key.rotate", old, actor, after={"replaced_by": str(new.pk), "overlap_s": overlap_s}, reason=reason)
     forget_cached()
     return new, secret
 
 
-def revoke(key: VirtualKey, *, actor: Actor) -> VirtualKey:
+def revoke(key: VirtualKey, *, actor: Actor, reason: str = "") -> VirtualKey:
     """End a key now. A repeat changes nothing."""
     with transaction.atomic():
         if VirtualKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=Now()):
-            _audit("key.revoke", key, actor, before={"revoked": False}, after={"revoked": True})
+            _audit("key.revoke", key, actor, before={"revoked": False}, after={"revoked": True}, reason=reason)
     forget_cached()
     key.refresh_from_db()
     return key
@@ -247,6 +290,7 @@ def _audit(
     *,
     before: dict[str, object] | None = None,
     after: dict[str, object] | None = None,
+    reason: str = "",
 ) -> None:
     audit.record(
         action,
@@ -255,4 +299,5 @@ def _audit(
         id=str(key.pk),
         before=before,
         after={"team_id": key.team.team_id, **(after or {})},
+        reason=reason,
     )

@@ -7,10 +7,13 @@ from decimal import Decimal
 from django.contrib.auth.models import Group
 from django.utils import timezone
 
+from apps.analytics.models import Watermark
+from apps.analytics.rollups import statements
+from apps.analytics.rollups.spans import QUARTER, quarter_of
 from apps.catalog import credentials, prices
 from apps.catalog.rates import Rates
 from apps.core import audit, idempotency
-from apps.core.models import Process
+from apps.core.models import Process, Setting
 from apps.credits import allowances, billing, ledger, sealing, vouchers
 from apps.credits.errors import InsufficientCredits
 from apps.credits.models import Account, BillingSettings, Entry, Grant, Period, PeriodBalance
@@ -58,8 +61,10 @@ def _customer(number: int) -> make.Customer:
     Account.objects.create(kind=Account.Kind.POOL, organization=org)
     user = User.objects.create_user(f"member{number}@example.com", None)
     Membership.objects.create(organization=org, user=user)
+    make.operator("support", email=f"operator{number}@example.com")
     Group.objects.create(name=f"group {number}")
     Process.objects.create(name=f"web-{number}", kind="web")
+    Setting.objects.create(name=f"of-an-older-release-{number}", value=number)
     credentials.create(
         organization=org, provider="openai", name=f"key {number}", api_key=PROVIDER_KEY, actor=make.TESTER
     )
@@ -77,6 +82,7 @@ def _customer(number: int) -> make.Customer:
     _offer(team)
     _sell(team, number)
     _close_books(team, number)
+    _roll_up(number)
     return customer
 
 
@@ -137,6 +143,13 @@ def _close_books(team: Team, number: int) -> None:
     period = Period.objects.create(name=f"{1000 + number}-01", ends_at=timezone.now(), closed_by="test")
     wallet = Account.objects.get(team=team)
     PeriodBalance.objects.create(period=period, account=wallet, last_seq=1, posted_micros=1)
+
+
+def _roll_up(number: int) -> None:
+    quarter = quarter_of(timezone.now())
+    statements.fill_quarter(quarter, quarter + QUARTER, with_refusals=True)
+    statements.fill_customers(quarter.date(), "UTC", quarter, quarter + QUARTER)
+    Watermark.objects.create(name=f"mark {number}", until=quarter)
 
 
 def ask(customer: make.Customer, job_id: object) -> object:

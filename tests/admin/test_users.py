@@ -79,3 +79,19 @@ def test_operators_are_changed_by_those_who_may(owner):
     data = dict.fromkeys(("password1", "password2"), PASSWORD) | {"usable_password": "true"}
     assert support.post(f"{LIST}{owner.pk}/password/", data).status_code == 403
     assert support.post(f"{LIST}add/", NEW | {"role": "owner"}).status_code == 403
+
+
+def test_an_owner_is_always_left_and_nobody_changes_their_own_role(owner):
+    data = {"email": owner.email, "display_name": "", "is_active": "on", "role": "viewer"}
+    own = signed_in(owner).post(page_of(owner), data, follow=True)
+    assert "Nobody changes their own role" in own.content.decode()
+    inactive = {"email": owner.email, "display_name": "", "role": "owner"}
+    signed_in(owner).post(page_of(owner), inactive)
+    assert User.objects.get(pk=owner.pk).is_active
+
+    second = staff("owner", "second@example.com")
+    signed_in(second).post(page_of(owner), data)
+    assert User.objects.get(pk=owner.pk).role == "viewer"
+    renamed = {"email": second.email, "display_name": "Second", "is_active": "on", "role": "owner"}
+    signed_in(second).post(page_of(second), renamed)
+    assert User.objects.get(pk=second.pk).display_name == "Second"

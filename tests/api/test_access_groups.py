@@ -99,7 +99,7 @@ def test_list_is_an_array_that_is_narrowed_and_paged(operator, django_assert_num
     def listed(**query):
         return [(each["group_name"], each["teams_using"]) for each in operator.get(PATH, **query).json()]
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         assert listed() == [("g0", ["t0"]), ("g1", ["t1"]), ("g2", ["t2"])]
     assert listed(status="inactive") == [("g1", ["t1"])]
     assert listed(limit=1, offset=2) == [("g2", ["t2"])]

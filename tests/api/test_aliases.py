@@ -189,13 +189,13 @@ def test_filter_that_cannot_be_is_refused(operator, query):
     assert located(operator.get(f"/api/models?{query}")) == [["query", query.split("=")[0]]]
 
 
-def test_list_takes_four_queries(operator, django_assert_num_queries):
+def test_list_takes_five_queries(operator, django_assert_num_queries):
     for number in range(3):
         make.alias(f"m{number}")
         make.access_group(f"g{number}", f"m{number}")
         make.customer(access_groups=[f"g{number}", f"m{number}"])
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         listed = operator.get("/api/models").json()
     assert [len(each["teams_using"]) for each in listed] == [1, 1, 1]
 
@@ -303,7 +303,7 @@ def test_alias_by_its_litellm_model(operator):
     assert (body["alias"], body["litellm_model"], body["active"]) == ("gpt", "openai/gpt-9", False)
     assert (body["provider"], body["actual_model"], body["display_name"]) == ("openai", "openai/gpt-9", "gpt")
     assert operator.get("/api/model-aliases/gpt").json() == body
-    assert operator.get("/api/model-aliases").json() == {"aliases": [body]}
+    assert operator.get("/api/model-aliases").json()["aliases"] == [body]
     assert set(operator.get("/api/models/gpt").json()) == set(body) - {
         "alias",
         "litellm_model",

@@ -59,6 +59,8 @@ def test_team_without_an_account_has_no_balance(acme, operator):
     assert operator.get("/api/credits/teams/bare/transactions").json() == {
         "team_id": "bare",
         "total": 0,
+        "limit": 50,
+        "offset": 0,
         "transactions": [],
     }
 
@@ -277,6 +279,21 @@ def test_check_of_a_wrong_body_is_refused(acme, team_key, value):
     answer = team_key.post("/api/credits/teams/acme/check", {"credits_required": value})
 
     assert located(answer)[0][:2] == ["body", "credits_required"]
+
+
+def test_check_of_a_job_type_counts_the_credits_that_are_for_it_alone(acme, team_key, operator):
+    operator.post("/api/credits/teams/acme/add", {"credits": 50, "job_types": ["report"]})
+
+    general = check(team_key, "", {"credits_required": 120})
+    report = check(team_key, "", {"credits_required": 120, "job_type": "report"})
+    other = check(team_key, "", {"credits_required": 120, "job_type": "audit"})
+    too_much = check(team_key, "", {"credits_required": 151, "job_type": "report"})
+
+    assert [each["has_credits"] for each in (general, report, other, too_much)] == [False, True, False, False]
+    assert (report["job_type"], report["credits_available"], other["credits_available"]) == ("report", 150, 100)
+    assert "job_type" not in general
+    assert "151 required" in too_much["error"]
+    assert located(team_key.post("/api/credits/teams/acme/check", {"job_type": ""})) == [["body", "job_type"]]
 
 
 def test_check_holds_nothing(acme, team_key):

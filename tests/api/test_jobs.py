@@ -297,7 +297,8 @@ def test_jobs_of_an_unknown_status_are_refused(team_key, status):
 def test_another_teams_jobs_are_not_listed(team_key, stranger):
     opened_job(stranger, "globex")
 
-    assert team_key.get("/api/teams/acme/jobs").json() == {"team_id": "acme", "total": 0, "jobs": []}
+    found = team_key.get("/api/teams/acme/jobs").json()
+    assert (found["team_id"], found["total"], found["jobs"]) == ("acme", 0, [])
 
 
 def test_job_list_takes_a_constant_number_of_queries(team_key, django_assert_num_queries, monkeypatch):

@@ -89,7 +89,7 @@ def test_keys_are_listed_newest_first_in_pages(acme, globex, operator):
 
 def test_list_takes_a_constant_number_of_queries(acme, operator, django_assert_num_queries):
     for _ in range(2):
-        with django_assert_num_queries(2):
+        with django_assert_num_queries(3):
             operator.get("/api/teams/acme/keys")
         for _ in range(4):
             issued(operator)

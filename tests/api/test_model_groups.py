@@ -101,7 +101,7 @@ def test_list_is_an_array_that_is_narrowed_and_paged(operator, django_assert_num
     def names(**query):
         return [each["group_name"] for each in operator.get(PATH, **query).json()]
 
-    with django_assert_num_queries(3):
+    with django_assert_num_queries(4):
         assert names() == ["g0", "g1", "g2"]
     assert names(status="inactive") == ["g1"]
     assert names(limit=1, offset=1) == ["g1"]

@@ -134,6 +134,8 @@ def test_grant_is_scheduled_listed_and_cancelled(acme, operator, team_key):
     assert team_key.get(f"{TEAM}/scheduled-grants").json() == {
         "team_id": "acme",
         "total": 1,
+        "limit": 50,
+        "offset": 0,
         "scheduled_grants": [made],
     }
     assert operator.delete(f"{TEAM}/scheduled-grants/{made['id']}").json()["status"] == "cancelled"

@@ -15,7 +15,7 @@ def test_close_and_list(acme, operator, monkeypatch):
 
     assert (early.status_code, early.json()["code"]) == (409, "period_not_closable")
     assert (closed["period"], closed["accounts"]) == (name, 1)
-    assert operator.get("/api/periods").json() == {"total": 1, "periods": [closed]}
+    assert operator.get("/api/periods").json() == {"total": 1, "limit": 24, "offset": 0, "periods": [closed]}
 
 
 def test_bad_month_names_the_field(operator):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from apps.core.money import exact_credits
 from apps.credits import card_terms, cards
 from apps.limits.models import Decision, Metric
 from tests import make
@@ -114,6 +115,21 @@ def test_refusal_of_a_jobs_only_call_names_the_job_that_is_kept_of_it(db: None, 
     kept = key.get(f"/api/jobs/{refused['id']}").json()
     assert (refused["scope"], kept["status"]) == ("job", "failed")
     assert Decision.objects.get().job_id == refused["id"]
+
+
+def test_refusal_of_a_jobs_only_call_names_no_way_that_is_closed(db: None):
+    """The failed job that is kept of it takes no other ceiling; a larger one in the next request helps."""
+    key = Caller(customer().headers)
+    body = {"team_id": "acme", "job_type": "query", "messages": MESSAGES, "max_credits": 3}
+
+    refused = key.post("/api/jobs/create-and-call", body).json()
+
+    assert refused["code"] == "job_cap_reached"
+    assert "PATCH" not in refused["detail"]
+    needed = refused["needed_micros"]
+    assert f"it would need {exact_credits(needed)}. Ask again with max_credits" in refused["detail"]
+    assert key.get(f"/api/jobs/{refused['id']}").json()["error_message"] == refused["detail"]
+    assert key.post("/api/jobs/create-and-call", body | {"max_credits": -(-needed // 10**6)}).status_code != 403
 
 
 def test_limit_that_is_asked_twice_is_told_once(db: None):

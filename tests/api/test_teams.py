@@ -270,7 +270,7 @@ def test_closed_teams_are_not_listed(acme, operator):
 def test_list_takes_a_constant_number_of_queries(acme, operator, django_assert_num_queries):
     make.alias("chat-fast")
     for _ in range(2):
-        with django_assert_num_queries(9):
+        with django_assert_num_queries(10):
             operator.get("/api/teams")
         for _ in range(5):
             made = make.customer(access_groups=["chat-fast"], tokens_per_credit=5)

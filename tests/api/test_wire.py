@@ -42,7 +42,7 @@ def test_unhandled_exception_answers_in_json_and_tells_nothing(operator_headers,
     def fail(**_):
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr(teams, "listing", fail)
+    monkeypatch.setattr(teams, "matching", fail)
     caplog.set_level(logging.ERROR, "django.request")
     client = Client(raise_request_exception=False)
 
@@ -57,7 +57,7 @@ def test_database_that_is_away_is_a_503_with_retry_after(operator, monkeypatch):
     def fail(**_):
         raise OperationalError("connection to server at 10.0.0.7 refused")
 
-    monkeypatch.setattr(teams, "listing", fail)
+    monkeypatch.setattr(teams, "matching", fail)
 
     answer = operator.get("/api/teams")
 

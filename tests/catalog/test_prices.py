@@ -140,15 +140,15 @@ def test_list_has_every_price_with_its_state(db: None):
     past, current = dated(now - timedelta(days=2), DEAR), dated(now - timedelta(days=1))
     ahead, other = dated(AHEAD), dated(now - timedelta(days=5), model="another")
 
-    found = prices.listing(limit=10, offset=0)
+    found = list(prices.matching()[:10])
 
     assert found == [other, ahead, current, past]
     assert [(price.is_in_force, price.is_scheduled) for price in found] == [  # type: ignore[attr-defined]
         (True, False), (False, True), (True, False), (False, False),
     ]  # fmt: skip
-    assert prices.listing(limit=10, offset=0, only_in_force=True) == [other, current]
-    assert prices.listing(limit=10, offset=0, model="PROVIDER/chat", at=now - timedelta(hours=25)) == [past]
-    assert prices.listing(limit=1, offset=1) == [ahead]
+    assert list(prices.matching(only_in_force=True)[:10]) == [other, current]
+    assert list(prices.matching(model="PROVIDER/chat", at=now - timedelta(hours=25))[:10]) == [past]
+    assert list(prices.matching()[1:2]) == [ahead]
 
 
 # --- Which price counts ------------------------------------------------------------------------------------

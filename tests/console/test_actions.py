@@ -2,6 +2,7 @@
 
 import pytest
 
+from apps.core import audit
 from apps.core.models import AuditEntry
 from apps.teams.models import Team
 from tests.console.conftest import confirm, text_of
@@ -85,7 +86,7 @@ def test_whoever_may_not_is_told_who_can_and_leaves_an_audit_row(vera, ana, acme
         assert page.status_code == 403
         assert "Your role (viewer) cannot suspend teams. Owners, admins and support can." in text_of(page)
     assert state() == "active"
-    row = AuditEntry.objects.filter(action="refused").order_by("created_at").last()
+    row = AuditEntry.objects.filter(action=audit.REFUSED).order_by("created_at").last()
     assert (row.actor, row.after) == ("operator:vera@example.com", {"method": "POST", "right": "state.write"})
 
 

@@ -1,6 +1,7 @@
 """A new ENCRYPTION_KEY reaches everything that is stored encrypted."""
 
 import pytest
+from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 
@@ -8,6 +9,7 @@ from apps.catalog import credentials
 from apps.catalog.models import ProviderCredential
 from apps.core import crypto, idempotency
 from apps.core.models import AuditEntry, IdempotencyKey
+from apps.organizations.models import User
 from tests import make
 
 pytestmark = pytest.mark.django_db
@@ -30,6 +32,9 @@ def stored(keys):
     )
     for key, secret in (("with", "sk-team"), ("without", "")):
         idempotency.claim(idempotency.Request("operator", key, "f" * 64)).record({}, secret=secret)
+    user = User.objects.create_user("ana@example.com", None, role="owner")
+    Authenticator.objects.create(user=user, type="totp", data={"secret": crypto.encrypt("totp secret"), "other": 1})
+    Authenticator.objects.create(user=user, type="webauthn", data={"name": "a passkey has no secret here"})
     return credential
 
 
@@ -45,12 +50,16 @@ def test_after_a_rotation_the_old_key_can_go(keys, stored, settings, capsys):
     assert rotate(capsys) == [
         "catalog.ProviderCredential.encrypted_key: 1 of 1 encrypted anew",
         "core.IdempotencyKey.secret: 1 of 1 encrypted anew",
+        "mfa.Authenticator.data: 1 of 1 encrypted anew",
     ]
 
     settings.ENCRYPTION_KEYS = [new]
     assert crypto.decrypt(ProviderCredential.objects.get().encrypted_key) == KEY
     assert crypto.decrypt(IdempotencyKey.objects.get(key="with").secret) == "sk-team"
     assert IdempotencyKey.objects.get(key="without").secret == ""
+    kept = Authenticator.objects.get(type="totp").data
+    assert crypto.decrypt(kept["secret"]) == "totp secret"
+    assert kept["other"] == 1
 
 
 def test_second_rotation_changes_nothing(keys, stored, settings, capsys):

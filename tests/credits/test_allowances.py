@@ -6,7 +6,7 @@ import pytest
 
 from apps.core import clock
 from apps.core.errors import InvalidField, InvalidRequest
-from apps.core.models import AuditEntry
+from apps.core.models import AuditEntry, Event
 from apps.credits import allowances
 from apps.credits.errors import ScheduledGrantNotFound
 from apps.credits.models import Allowance, Entry, Grant, ScheduledGrant
@@ -184,6 +184,22 @@ def test_a_grant_dated_ahead_counts_from_its_instant_on(team, at):
     assert planned.status == "posted"
     assert (lot.kind, lot.amount_micros, lot.expires_at) == ("promotional", 5_000_000, day(4, 1))
     assert lot.entry.reason == "spring"
+
+
+def test_one_whose_credits_have_expired_before_it_is_posted_is_dropped(team, at):
+    late, lasting = schedule(team, expires_at=day(4, 1)), schedule(team, expires_at=day(5, 1))
+
+    at(day(4, 1))
+    posted, again = allowances.post_scheduled(), allowances.post_scheduled()
+
+    late.refresh_from_db()
+    lasting.refresh_from_db()
+    assert (posted, again) == (1, 0)
+    assert (late.status, lasting.status) == ("expired", "posted")
+    assert Grant.objects.get().entry == lasting.entry
+    entry = AuditEntry.objects.get(action="grant.schedule_expired")
+    assert (entry.object_id, entry.before["scheduled_grant"]) == (team.team_id, str(late.pk))
+    assert Event.objects.get(kind="grant.schedule_expired").team_id == team.team_id
 
 
 def test_a_cancelled_one_is_never_posted(team, at):

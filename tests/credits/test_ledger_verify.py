@@ -10,6 +10,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from apps.analytics import verification as analytics_checks
 from apps.core import verification
 from apps.core.models import Event
 from apps.credits import tasks
@@ -43,7 +44,7 @@ def lose_a_credit(team) -> Account:
 
 def test_every_check_of_every_app_is_run(db):
     of_jobs = (*jobs_checks.CHECKS, spending.windows_follow_from_jobs)
-    checks = (*credits_checks.CHECKS, *of_jobs, *payments_checks.CHECKS)
+    checks = (*credits_checks.CHECKS, *of_jobs, *payments_checks.CHECKS, *analytics_checks.CHECKS)
     registered = {check.__name__ for check in checks}
 
     assert {name.split(".")[1] for name in verification._CHECKS} == registered

@@ -252,7 +252,7 @@ def test_B12_terms_are_those_of_the_jobs_first_call(acme: make.Customer):
     put_in_force(acme, "flat", price_credits=4, on_failed="percent", policy_percent=50)
     job = steps.open_job(acme)
     serve(ask(acme, job))
-    card = cards.listing(team=acme.team, limit=1, offset=0)[1][0]
+    card = cards.matching(team=acme.team)[0]
     free = card_terms.columns(card_terms.TermsInput(mode="flat"))
     cards.activate(card, cards.add_draft(card, free, actor=make.TESTER).number, actor=make.TESTER)
 
@@ -356,7 +356,7 @@ def test_model_without_a_price_is_refused_where_cost_decides(acme: make.Customer
 
 def test_version_scheduled_ahead_prices_no_job_before_its_instant(acme: make.Customer):
     put_in_force(acme, "flat", price_credits=2)
-    card = cards.listing(team=acme.team, limit=1, offset=0)[1][0]
+    card = cards.matching(team=acme.team)[0]
     dearer = card_terms.columns(card_terms.TermsInput(mode="flat", price_credits=50))
     cards.add_draft(card, dearer, actor=make.TESTER)
     cards.activate(card, 2, actor=make.TESTER, effective_from=timezone.now() + timedelta(hours=1))

@@ -179,7 +179,13 @@ def test_a_decision_shows_every_limit_on_the_way_and_who_said_no(key, customer, 
     refused = create(key, user_id="ann").json()
 
     shown = key.get(f"/api/decisions/{refused['decision_id']}").json()
-    assert shown == operator.get(f"/api/decisions/{refused['decision_id']}").json()
+    to_operator = operator.get(f"/api/decisions/{refused['decision_id']}").json()
+    # What all customers together use is for operators.
+    assert [(each["scope"], each["used"]) for each in shown["limits"] if each != to_operator["limits"].pop(0)] == [
+        ("platform", None),
+        ("model", None),
+    ]
+    assert shown | {"limits": []} == to_operator
     assert {(each["scope"], each["limit"]): each["verdict"] for each in shown["limits"]} == {
         ("platform", "requests_per_minute"): "passed",
         ("organization", "requests_per_minute"): "passed",
@@ -211,12 +217,11 @@ def test_another_team_s_decision_is_not_found(key, globex):
         answer = stranger.get(f"/api/decisions/{unknown}")
         assert (answer.status_code, answer.json()["code"]) == (404, "decision_not_found")
     assert Caller().get(f"/api/decisions/{decision_id}").status_code == 401
-    assert stranger.get("/api/decisions").json() == {"decisions": []}
+    assert stranger.get("/api/decisions").json()["decisions"] == []
     assert stranger.get("/api/decisions", team_id="acme").status_code == 403
 
 
-def test_decisions_name_no_other_team(key, globex):
-    """Limits that teams share show figures, and nobody's name but the asker's own."""
+def test_decisions_name_no_other_team_and_tell_no_use_of_others(key, globex, operator):
     limit("platform", "", Metric.REQUESTS, 1)
     limit("team", "globex", Metric.REQUESTS, 50)
     answer = Caller(globex.headers).post(
@@ -224,9 +229,45 @@ def test_decisions_name_no_other_team(key, globex):
     )
     assert answer.status_code == 200
     refused = create(key)
-    assert (refused.json()["scope"], refused.json()["id"], refused.json()["used"]) == ("platform", "", 1)
-    shown = key.get(f"/api/decisions/{refused.json()['decision_id']}")
+    assert (refused.json()["scope"], refused.json()["id"], refused.json()["used"]) == ("platform", "", None)
+    path = f"/api/decisions/{refused.json()['decision_id']}"
+    shown = key.get(path)
     assert b"globex" not in shown.content + refused.content
+    of_list = key.get("/api/decisions").json()["decisions"][0]
+    for told_to_key in (refused.json(), shown.json()["limits"][0], of_list["limits"][0]):
+        assert (told_to_key["used"], told_to_key["held"], told_to_key["allowed"]) == (None, None, 1)
+    assert not [name for name in refused.headers if name.lower().startswith("x-ratelimit")]
+    told_to_operator = operator.get(path).json()["limits"][0]
+    assert (told_to_operator["used"], told_to_operator["held"]) == (1, 0)
+    assert operator.get("/api/decisions").json()["decisions"][0]["limits"] == [told_to_operator]
+
+
+@pytest.mark.parametrize(("scope", "id"), [("platform", ""), ("model", "chat-default")])
+def test_spend_that_customers_share_is_told_to_none_of_them(key, globex, operator, scope, id):
+    limit(scope, id, Metric.SPEND_DAY, 1)
+    body = {"team_id": "globex", "job_type": "query", "messages": MESSAGES}
+    assert Caller(globex.headers).post("/api/jobs/create-and-call", body).status_code == 200
+
+    refused = create(key).json()
+
+    assert (refused["code"], refused["used"], refused["held"], refused["allowed"]) == (
+        "spend_limit_reached",
+        None,
+        None,
+        1_000_000,
+    )
+    assert "left" not in refused["detail"]
+    on_v1 = chat(key).json()["error"]
+    assert (on_v1["scope"], on_v1["used"], on_v1["held"]) == (scope, None, None)
+    told_to_operator = operator.get(f"/api/decisions/{refused['decision_id']}").json()["limits"][0]
+    assert (told_to_operator["used"], told_to_operator["held"]) == (1_000_000, 0)
+
+
+def test_headers_tell_the_tightest_of_the_customers_own(key):
+    limit("platform", "", Metric.REQUESTS, 5)
+    limit("team", "acme", Metric.REQUESTS, 60)
+    answer = create(key)
+    assert (answer["x-ratelimit-limit-requests"], answer["x-ratelimit-remaining-requests"]) == ("60", "59")
 
 
 def test_decisions_are_listed_newest_first_and_paged(key, operator, globex, django_assert_num_queries):
@@ -241,7 +282,7 @@ def test_decisions_are_listed_newest_first_and_paged(key, operator, globex, djan
     assert own == newest_first == sorted(newest_first, reverse=True)
     page = key.get("/api/decisions", limit=1, offset=1).json()["decisions"]
     assert [each["decision_id"] for each in page] == own[1:2]
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         assert len(operator.get("/api/decisions").json()["decisions"]) == 4
     assert len(operator.get("/api/decisions", team_id="acme").json()["decisions"]) == 3
     assert operator.get("/api/decisions", team_id="nobody").status_code == 404

@@ -1,5 +1,6 @@
 """Organizations: made once, suspended and resumed, never forgotten."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -80,20 +81,22 @@ def test_new_reason_for_the_same_state_is_a_change():
     ]
 
 
-def test_list_is_by_state_and_by_page():
+def test_list_is_narrowed_by_state_text_and_time():
     for name in ("c", "a", "b"):
         create(name)
     organizations.set_status(organizations.find("b"), status="suspended", actor=make.TESTER)
 
     def listed(**more: Any) -> list[str]:
-        return [
-            each.organization_id
-            for each in organizations.listing(**{"status": None, "limit": 10, "offset": 0, **more})
-        ]
+        return [each.organization_id for each in organizations.matching(**more)]
 
     assert listed() == ["a", "b", "c"]
     assert listed(status="active") == ["a", "c"]
-    assert listed(limit=1, offset=1) == ["b"]
+    assert listed(text="B") == ["b"]
+    Organization.objects.filter(organization_id="b").update(created_at=datetime(2026, 1, 2, tzinfo=UTC))
+    second = datetime(2026, 1, 2, tzinfo=UTC)
+    assert (listed(created_to=second), listed(created_to=second + timedelta(days=1))) == ([], ["b"])
+    assert listed(created_from=second) == ["a", "b", "c"]
+    assert listed(created_from=second + timedelta(days=1)) == ["a", "c"]
 
 
 def test_user_is_known_by_e_mail_in_lower_case_and_keeps_no_password():

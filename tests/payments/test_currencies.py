@@ -102,11 +102,39 @@ def test_job_keeps_the_rate_of_its_completion(acme, euros, team_key):
     assert team_key.get(f"/api/jobs/{job_id}/costs").json()["costs"]["display"]["rate"] == "0.92"
 
 
+def test_receipt_shows_the_jobs_cost_in_euros(acme, euros, team_key, operator):
+    job_id = finished_job(team_key)
+    cost(job_id, 1.5)
+
+    for caller in (team_key, operator):
+        receipt = caller.get(f"/api/jobs/{job_id}/receipt").json()
+        assert (receipt["total_cost_usd"], receipt["display"]["total_cost"]) == (1.5, 1.38)
+
+
+def test_statement_has_the_rate_that_its_month_ended_with(acme, euros, team_key, operator):
+    rate(900_000_000, valid_from=datetime(2026, 3, 10, tzinfo=UTC))
+    rate(500_000_000, valid_from=datetime(2026, 4, 2, tzinfo=UTC))
+    organization_id = acme.organization.organization_id
+
+    for answer in (
+        team_key.get("/api/teams/acme/statements/2026-03"),
+        operator.get(f"/api/organizations/{organization_id}/statements/2026-03"),
+    ):
+        assert answer.json()["display"] == {
+            "currency": "EUR",
+            "rate": "0.9",
+            "rate_valid_from": "2026-03-10T00:00:00.000Z",
+        }
+    running = team_key.get(f"/api/teams/acme/statements/{clock.now():%Y-%m}").json()
+    assert running["display"]["rate"] == "0.5"
+
+
 def test_team_that_sees_no_costs_sees_none_in_euros(acme, euros, team_key):
     job_id = finished_job(team_key)
     BillingSettings.objects.create(team=acme.team, show_costs=False)
 
     assert "display" not in team_key.get(f"/api/jobs/{job_id}/costs").json()["costs"]
+    assert "display" not in team_key.get(f"/api/jobs/{job_id}/receipt").json()
     assert "display" not in team_key.get(f"/api/teams/acme/usage?period={clock.now():%Y-%m}").json()["summary"]
 
 
@@ -116,8 +144,10 @@ def test_dollars_show_nothing_and_ask_nothing(acme, globex, team_key):
 
     with CaptureQueriesContext(connection) as captured:
         shown = team_key.get(f"/api/jobs/{job_id}/costs").json()
+        receipt = team_key.get(f"/api/jobs/{job_id}/receipt").json()
+        statement = team_key.get(f"/api/teams/acme/statements/{clock.now():%Y-%m}").json()
 
-    assert "display" not in shown["costs"]
+    assert "display" not in shown["costs"].keys() | receipt.keys() | statement.keys()
     assert not any("currencyrate" in query["sql"] for query in captured)
 
 

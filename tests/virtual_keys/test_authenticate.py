@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.core import clock, short_cache
+from apps.core import clock, secret_form, short_cache
 from apps.core.errors import DomainError
 from apps.organizations import services as organizations
 from apps.teams import services as teams
@@ -152,7 +152,7 @@ def test_cache_is_keyed_by_the_whole_key(acme: make.Customer, globex: make.Custo
     body = "sk-HIJm4P1yF0JpVkRfJ5frT4BSH"
     found = []
     for customer, last in ((acme, "aa"), (globex, "ab")):
-        secret = body + last + secrets._checksum(body + last)
+        secret = body + last + secret_form._checksum(body + last)
         monkeypatch.setattr(secrets, "generate", lambda secret=secret: secret)
         issue(customer)
         found.append(virtual_keys.authenticate(secret).team)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.core import secret_form
 from apps.virtual_keys import secrets
 
 FORM = re.compile(r"sk-[0-9A-Za-z]{33}")
@@ -20,13 +21,13 @@ def test_key_has_the_published_form():
 
 def test_keys_carry_160_random_bits(monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
-    monkeypatch.setattr(secrets.secrets, "randbits", lambda bits: asked.append(bits) or (1 << bits) - 1)
+    monkeypatch.setattr(secret_form.secrets, "randbits", lambda bits: asked.append(bits) or (1 << bits) - 1)
 
     largest = secrets.generate()
 
     assert asked == [160]
     assert FORM.fullmatch(largest)
-    monkeypatch.setattr(secrets.secrets, "randbits", lambda bits: 0)
+    monkeypatch.setattr(secret_form.secrets, "randbits", lambda bits: 0)
     assert secrets.generate().startswith("sk-" + "0" * 27)
 
 
@@ -36,7 +37,7 @@ def test_keys_differ():
 
 @given(position=st.integers(3, 35), character=st.sampled_from("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm"))
 def test_one_wrong_character_is_noticed(position: int, character: str):
-    secret = "sk-HIJm4P1yF0JpVkRfJ5frT4BSHSM" + secrets._checksum("sk-HIJm4P1yF0JpVkRfJ5frT4BSHSM")
+    secret = "sk-HIJm4P1yF0JpVkRfJ5frT4BSHSM" + secret_form._checksum("sk-HIJm4P1yF0JpVkRfJ5frT4BSHSM")
     changed = secret[:position] + character + secret[position + 1 :]
 
     assert secrets.is_well_formed(changed) is (changed == secret)

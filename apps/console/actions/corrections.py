@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 from django.db import transaction
 
-from apps.console import formats, links
+from apps.console import formats
+from apps.console import money_links as links
 from apps.console.actions.base import Change, Done, Preview, ReasonForm, StaleState, TypedForm
 from apps.console.actions.credits import CreditAction, entry_done, within_support
 from apps.console.amounts import CreditsField

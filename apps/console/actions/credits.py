@@ -13,7 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from apps.console import formats, links
+from apps.console import formats
+from apps.console import money_links as links
 from apps.console.actions.base import Action, ActionForm, Change, Done, Preview, ReasonForm, TypedForm
 from apps.console.amounts import CreditsField, DollarsField
 from apps.core import crypto

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from django import forms
 from django.core.exceptions import ValidationError
 
-from apps.console import formats, links
+from apps.console import formats
+from apps.console import money_links as links
 from apps.console.actions.base import Change, Done, Preview, ReasonForm
 from apps.console.actions.credits import CreditAction, TermsForm, available, debt_line, end_of, entry_done, new_lot
 from apps.console.amounts import CreditsField

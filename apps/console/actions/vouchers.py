@@ -9,7 +9,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 
-from apps.console import formats, links
+from apps.console import formats
+from apps.console import money_links as links
 from apps.console.actions.base import Action, ActionForm, Change, Done, Preview, StaleState
 from apps.console.actions.credits import end_of
 from apps.console.amounts import CreditsField

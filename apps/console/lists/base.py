@@ -16,8 +16,9 @@ from apps.console.lists import paging
 from apps.console.lists.columns import Column
 from apps.console.lists.filters import MONTHS, PRESETS, Chip, Filter, Ignored, Range, time_range
 from apps.console.pages.base import Page
-from apps.core import audit
+from apps.core import audit, keyset
 from apps.core.admin_base import actor_of
+from apps.core.keyset import CursorInvalid
 from apps.core.spreadsheets import CONTENT_TYPE, lines
 from apps.organizations import rights
 from apps.organizations.rights import Right
@@ -139,7 +140,8 @@ class ListPage(Page):
         }
 
     def page_of(self, narrowed: Narrowed) -> dict[str, Any]:
-        total, is_exact = paging.bounded_count(narrowed.rows)
+        counted = keyset.count(narrowed.rows)
+        total, is_exact = counted.figure, counted.is_exact
         context = self.shell(narrowed) | {"total": total, "is_exact": is_exact, "order": ""}
         if self.before_template:
             context |= self.before_table(narrowed)
@@ -158,7 +160,7 @@ class ListPage(Page):
         cursor = self.request.GET.get("cursor", "")
         try:
             page = paging.by_key(narrowed.rows, time_field=self.time_field, cursor=cursor, size=self.size())
-        except paging.CursorExpired:
+        except CursorInvalid:
             context["notice"] = "That page is no longer there; this is the first one."
             page = paging.by_key(narrowed.rows, time_field=self.time_field, cursor="", size=self.size())
         context |= {"newer": {"cursor": page.newer}, "older": {"cursor": page.older}}

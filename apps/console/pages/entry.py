@@ -7,7 +7,8 @@ from typing import Any
 from django.db.models import Q
 from django.urls import reverse
 
-from apps.console import formats, links
+from apps.console import formats
+from apps.console import money_links as links
 from apps.console.pages.base import Button, Crumb, ObjectPage, Tab
 from apps.console.pages.ledger import cause
 from apps.console.people import name_of

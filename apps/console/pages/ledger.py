@@ -11,7 +11,8 @@ from django.http.response import HttpResponseBase
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.console import formats, links
+from apps.console import formats
+from apps.console import money_links as links
 from apps.console.charts import Chart, Series
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage, Narrowed

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.analytics import statement_files, statements
-from apps.console import links
+from apps.console import money_links as links
 from apps.console.lists import paging
 from apps.console.pages.base import Button, Crumb, Page
 from apps.core import audit

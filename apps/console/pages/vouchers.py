@@ -7,7 +7,8 @@ from django.db.models import F, Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone
 
-from apps.console import formats, links
+from apps.console import formats
+from apps.console import money_links as links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage
 from apps.console.lists.columns import Column

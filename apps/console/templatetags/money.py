@@ -5,7 +5,7 @@ from typing import Any
 from django import template
 from django.utils.safestring import SafeString
 
-from apps.console import links
+from apps.console import money_links as links
 from apps.console.templatetags.console import ident
 from apps.credits.models import Account
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('credits', '0007_newest_entries'),
+        ('credits', '0007_entries_by_time'),
     ]
 
     operations = [

@@ -145,7 +145,6 @@ class Entry(models.Model):
         ]
         indexes = [
             models.Index(fields=["job"], condition=~Q(job=""), name="entry_job"),
-            # The ledger's list reads the newest first, page by page.
             models.Index(fields=["-created_at", "-id"], name="entry_newest"),
         ]
 

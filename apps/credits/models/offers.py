@@ -96,9 +96,11 @@ class ScheduledGrant(models.Model):
 
     @property
     def status(self) -> str:
-        """scheduled, posted or cancelled."""
+        """scheduled, posted, cancelled, or expired: dropped when its credits could no longer be spent."""
         if self.entry_id is not None:
             return "posted"
+        if self.cancelled_at is not None and self.expires_at is not None and self.cancelled_at >= self.expires_at:
+            return "expired"
         return "cancelled" if self.cancelled_at is not None else "scheduled"
 
 

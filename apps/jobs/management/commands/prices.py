@@ -49,13 +49,13 @@ class Command(commands.Command):
         getattr(self, f"_{options['action']}")(**options)
 
     def _list(self, **options: Any) -> None:
-        found = prices.listing(limit=_LIST_MAX, offset=0, at=options["at"], only_in_force=True)
+        found = list(prices.matching(at=options["at"], only_in_force=True)[:_LIST_MAX])
         for price in found:
             self.stdout.write(f"{price.model}: {_in_words(price.rates)}, from {_when(price.valid_from)}")
         self.stdout.write(f"{len(found)} provider models have a price.")
 
     def _show(self, **options: Any) -> None:
-        found = prices.listing(limit=_LIST_MAX, offset=0, model=options["model"])
+        found = list(prices.matching(model=options["model"])[:_LIST_MAX])
         if not found:
             prices.find(options["model"])
         for price in found:

@@ -1,0 +1,1 @@
+"""How operators sign in: django-allauth under /admin/, with our rules, words and audit rows."""
