@@ -52,7 +52,7 @@ def test_hostile_text_stays_text_on_every_page(site, acme, text):
     audit = AuditEntry.objects.get(action="x")
     pages = [
         "/admin/teams/team/",
-        f"/admin/teams/team/{team.pk}/change/",
+        f"/admin/team/{team.team_id}/",
         f"/admin/team/{team.team_id}/grant/",
         "/admin/jobs/job/",
         f"/admin/job/{job.pk}/",
