@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from apps.api.present import PAYMENT_TYPES
+from apps.analytics.statement_files import PAYMENT_TYPES
 from apps.catalog.models import GroupStatus as GroupStates
 from apps.catalog.models import ModelAlias
 from apps.catalog.price_models import PriceSource as PriceSources

@@ -1,6 +1,7 @@
 """Calls: their list, and the address of one, which is its place on the job's page."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, DurationField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet

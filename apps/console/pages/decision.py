@@ -116,12 +116,12 @@ class DecisionPage(ObjectPage):
         team_id = found.team.team_id
         if codes & {"insufficient_credits", "no_credit_account"}:
             missing = -(-max(0, self.judgement.needed_micros - self.judgement.available_micros) // MICROS) * MICROS
-            grant = routes.url_of("team_grant", team_id=team_id)
             yield Help(
                 f"Grant {formats.credits_in_words(missing or MICROS)} to {team_id}",
                 routes.with_query(
-                    grant or routes.url_of("teams_team_grant", object_id=found.team_id),
+                    routes.url_of("team_grant", team_id=team_id),
                     credits=exact_credits(missing or MICROS),
+                    kind="paid",
                     reason=f"refusal {found.pk}",
                     next=here,
                 ),

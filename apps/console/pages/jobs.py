@@ -1,6 +1,7 @@
 """Jobs: their list, newest first."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Case, CharField, DurationField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, When

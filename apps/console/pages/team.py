@@ -104,7 +104,7 @@ class TeamPage(ObjectPage):
 
     def buttons(self) -> Sequence[Button]:
         kwargs = self.url_kwargs()
-        grant = links.maybe("team_grant", **kwargs) or reverse("admin:teams_team_grant", args=[self.obj.pk])
+        grant = reverse("admin:team_grant", kwargs=kwargs)
         given = Button("Grant", grant, Right.CREDITS_WRITE, is_main=True)
         edit = Button("Edit", reverse("admin:team_edit", kwargs=kwargs), Right.CUSTOMERS_WRITE)
         if self.obj.status == Team.Status.CLOSED:
