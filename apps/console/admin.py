@@ -1,5 +1,5 @@
-"""Organizations, teams and keys in Django's registry: other pages choose them by typing, and the addresses that their
-plain pages had lead to the console's. Credits of a team are granted here until an action does it."""
+"""Organizations, members, teams and keys in Django's registry: other pages choose them by typing, and the addresses
+that their plain pages had lead to the console's. Credits of a team are granted here until an action does it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from apps.core.admin_forms import OnceForm
 from apps.core.money import MAX_CREDITS, credits_to_micros, exact_credits
 from apps.credits import billing
 from apps.credits.models import Grant
-from apps.organizations.models import Organization
+from apps.organizations.models import Membership, Organization
 from apps.provisioning import credits as provisioning
 from apps.teams.models import Team
 from apps.virtual_keys.models import VirtualKey
@@ -81,6 +81,18 @@ class VirtualKeyAdmin(LedByConsole):
     def add_url(self) -> str:
         # A key is issued on its team's page.
         return reverse("admin:teams_team_changelist")
+
+
+@admin.register(Membership)
+class MembershipAdmin(LedByConsole):
+    fields = ("organization", "user")
+
+    def page_url(self, obj: Membership) -> str:
+        return links.organization(obj.organization.organization_id, "members")
+
+    def add_url(self) -> str:
+        # A member is invited on their organization's page.
+        return reverse("admin:organizations_organization_changelist")
 
 
 class GrantForm(OnceForm):
