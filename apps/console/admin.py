@@ -1,5 +1,5 @@
-"""Organizations, teams and keys in Django's registry: other pages choose them by typing, and the addresses that their
-plain pages had lead to the console's."""
+"""Organizations, members, teams and keys in Django's registry: other pages choose them by typing, and the addresses
+that their plain pages had lead to the console's."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from apps.console import links
 from apps.core.admin_base import ReadOnlyAdmin
-from apps.organizations.models import Organization
+from apps.organizations.models import Membership, Organization
 from apps.teams.models import Team
 from apps.virtual_keys.models import VirtualKey
 
@@ -72,6 +72,18 @@ class VirtualKeyAdmin(LedByConsole):
     def add_url(self) -> str:
         # A key is issued on its team's page.
         return reverse("admin:teams_team_changelist")
+
+
+@admin.register(Membership)
+class MembershipAdmin(LedByConsole):
+    fields = ("organization", "user")
+
+    def page_url(self, obj: Membership) -> str:
+        return links.organization(obj.organization.organization_id, "members")
+
+    def add_url(self) -> str:
+        # A member is invited on their organization's page.
+        return reverse("admin:organizations_organization_changelist")
 
 
 @admin.register(Team)

@@ -12,7 +12,12 @@ from tests.console.conftest import text_of
 # Session and user come on top of a page's own.
 SIGN_IN = 2
 LIST_MAX, PAGE_MAX = 8 + SIGN_IN, 10 + SIGN_IN
-LISTS = ["/admin/organizations/organization/", "/admin/teams/team/", "/admin/virtual_keys/virtualkey/"]
+LISTS = [
+    "/admin/organizations/organization/",
+    "/admin/teams/team/",
+    "/admin/virtual_keys/virtualkey/",
+    "/admin/organizations/membership/",
+]
 TEAM_TABS = ["", "wallet", "keys", "models", "limits", "rate-cards", "jobs", "refusals", "activity"]
 ORG_TABS = [
     "",
@@ -35,7 +40,8 @@ def queries(browser, url) -> int:
         page = browser.get(url)
     assert page.status_code == 200
     assert text_of(page).count("<h1") == 1
-    return len(captured)
+    # Settings are read again when what a process knows of them is old.
+    return len([query for query in captured if '"core_setting"' not in query["sql"]])
 
 
 @pytest.mark.parametrize("url", LISTS)

@@ -96,7 +96,7 @@ class TeamPage(ObjectPage):
                 "Organization",
                 format_html('<a href="{}">{}</a>', links.organization(organization_id), organization_id),
             ),
-            ("Name", tags.text(self.obj.alias)),
+            ("Name", tags.text(self.obj.alias or formats.UNKNOWN)),
             ("Created", tags.when(self.obj.created_at)),
             ("Metadata", tags.pretty_json(self.obj.metadata) if self.obj.metadata else "none"),
             ("API", format_html("<code>GET /api/teams/{}</code>", self.obj.team_id)),
