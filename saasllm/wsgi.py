@@ -1,6 +1,7 @@
 """The WSGI application. In embedded mode the worker and the sweeper start here, in the serving process."""
 
 import os
+import threading
 
 from django.core.wsgi import get_wsgi_application
 
@@ -23,4 +24,5 @@ if settings.EMBEDDED:
 
 from apps.console.signing_in import setup  # noqa: E402
 
-setup.announce()
+# A database that is away must not keep the server from starting.
+threading.Thread(target=setup.announce, name="setup-code", daemon=True).start()

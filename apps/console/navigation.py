@@ -28,6 +28,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "Customers",
         (
+            Item("Provision a customer", "person_add", "admin:provision", Right.CUSTOMERS_WRITE),
             Item("Organizations", "domain", "admin:organizations_organization_changelist"),
             Item("Teams", "groups", "admin:teams_team_changelist"),
             Item("Keys", "key", "admin:virtual_keys_virtualkey_changelist"),

@@ -122,11 +122,11 @@ def test_grant_needs_the_right_to_grant(acme):
 
 
 def test_button_is_drawn_for_those_alone_who_may_grant(acme):
-    page = f"/admin/teams/team/{acme.team.pk}/change/"
+    page = f"/admin/team/{acme.team.team_id}/"
     with_right = signed_in(staff("billing")).get(page).content.decode()
     without = signed_in(staff("viewer", email="support@example.com")).get(page).content.decode()
-    assert "Grant credits" in with_right
-    assert "Grant credits" not in without
+    assert "Grant</a>" in with_right
+    assert "Grant</a>" not in without
 
 
 @pytest.mark.parametrize("team", ["999999", "abc", "9" * 40, "_00"])

@@ -5,7 +5,6 @@ at what lies LOOK_BACK behind the watermark. What takes longer than that is foun
 charges, and put right by a rebuild.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -48,8 +47,6 @@ _TIMES: tuple[tuple[type[models.Model], str], ...] = (
     (Decision, "created_at"),
 )
 Progress = Callable[[datetime], None]
-
-log = logging.getLogger("saasllm.rollups")
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ once; its second answer is the first one's.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from django import forms
@@ -56,9 +56,11 @@ class Done:
     url: str
     secret: str = ""
     secret_label: str = ""
+    # What else the result's page shows, of public ids alone.
+    more: dict[str, str] = field(default_factory=dict)
 
     def as_ids(self) -> dict[str, str]:
-        return {"message": self.message, "url": self.url, "secret_label": self.secret_label}
+        return {"message": self.message, "url": self.url, "secret_label": self.secret_label, **self.more}
 
 
 class ActionForm(forms.Form):
@@ -228,8 +230,8 @@ class Action(Page):
         except StaleState as error:
             return self.stale(request, error)
         except DomainError as error:
-            field = str(error.errors[0]["loc"][-1]) if isinstance(error, InvalidField) else None
-            form.add_error(field if field in form.fields else None, error.message)
+            at = str(error.errors[0]["loc"][-1]) if isinstance(error, InvalidField) else None
+            form.add_error(at if at in form.fields else None, error.message)
             return self.form_page(request, form, now, status=422)
         return self.show(request, slot, is_replay=False)
 

@@ -10,11 +10,13 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.generic import FormView
+from psycopg_pool import PoolTimeout
 
 from apps.console.signing_in.forms import SetUpForm
 from apps.core.actors import Actor
 from apps.core.addresses import client_address
 from apps.core.admin_base import show_refusal
+from apps.core.db import release_connection
 from apps.core.errors import DomainError
 from apps.organizations import first_owner
 from apps.organizations.errors import AlreadySetUp
@@ -62,9 +64,14 @@ class SetUp(_SetUpView):
 
 
 def announce() -> None:
-    """Write the set-up code to the log while there is no owner; nothing if the database cannot be asked."""
+    """Write the set-up code to the log while there is no owner; nothing if the database cannot be asked.
+
+    It may wait for the database, so a server that starts calls it in a thread of its own.
+    """
     try:
         if not first_owner.exists():
             logger.warning("No owner yet. Open /admin/setup/ with the set-up code %s", first_owner.setup_code())
-    except DatabaseError as error:
+    except (DatabaseError, PoolTimeout) as error:
         logger.info("No set-up code: %s", type(error).__name__)
+    finally:
+        release_connection()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
+from psycopg_pool import PoolTimeout
 
 from apps.console.signing_in import setup
 from apps.core import settings_store
@@ -197,3 +198,14 @@ def test_of_two_at_once_one_wins():
         thread.join(30)
     assert sorted(outcomes) == ["late", "late", "late", "won"]
     assert User.objects.filter(role="owner").count() == 1
+
+
+def test_a_database_that_is_away_stops_no_start(db: None, monkeypatch: pytest.MonkeyPatch, caplog: Any):
+    for error in (OperationalError("away"), PoolTimeout("away")):
+
+        def ask(error: Exception = error) -> bool:
+            raise error
+
+        monkeypatch.setattr(first_owner, "exists", ask)
+        setup.announce()
+    assert "set-up code" not in caplog.text

@@ -15,6 +15,11 @@
       navigator.clipboard.writeText(copy.dataset.copy).then(() => say("Copied"), () => say("Could not copy. Select the text instead."));
       return;
     }
+    const part = event.target.closest("[data-copy-of]");
+    if (part) {
+      navigator.clipboard.writeText(document.getElementById(part.dataset.copyOf).textContent).then(() => say("Copied"), () => say("Could not copy. Select the text instead."));
+      return;
+    }
     const show = event.target.closest("[data-show]");
     if (show) {
       const masked = document.getElementById(show.dataset.show).classList.toggle("c-masked");
@@ -55,6 +60,19 @@
       timer = setTimeout(ask, 250);
     });
     form.addEventListener("change", ask);
+  });
+
+  // An id follows the name it is proposed from, until somebody types another.
+  document.querySelectorAll("[data-proposed-from]").forEach((field) => {
+    const source = field.form.elements[field.dataset.proposedFrom];
+    let own = field.value !== "";
+    field.addEventListener("input", (event) => { if (event.isTrusted) own = field.value !== ""; });
+    source.addEventListener("input", () => {
+      if (own) return;
+      const id = source.value.toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f]/g, "").replace(/[^a-z0-9._:@-]+/g, "-").replace(/^[^a-z0-9]+|-+$/g, "");
+      field.value = id && `${id}${field.dataset.proposedEnd || ""}`;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    });
   });
 
   // A secret that was not stored: leaving asks.
