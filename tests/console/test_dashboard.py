@@ -1,4 +1,4 @@
-"""The dashboard: few queries, panels that fail alone, figures that link to their rows, what an empty platform needs."""
+"""The dashboard: few queries, figures that link to their rows, and what an empty platform needs."""
 
 import pytest
 from django.db import connection
