@@ -71,7 +71,13 @@ SECTIONS: tuple[Section, ...] = (
             Item("Limits", "speed", "admin:limits_limit_changelist"),
         ),
     ),
-    Section("Operations", (Item("Audit log", "history", "admin:core_auditentry_changelist"),)),
+    Section(
+        "Operations",
+        (
+            Item("System", "dns", "admin:system"),
+            Item("Audit log", "history", "admin:core_auditentry_changelist"),
+        ),
+    ),
     Section("Administration", (Item("Operators", "badge", "admin:organizations_user_changelist"),)),
 )
 

@@ -165,6 +165,46 @@ document.addEventListener("DOMContentLoaded", () => {
     setTimeout(load, panel.hasAttribute("data-now") ? 0 : every);
   });
 
+  // Panels that load by themselves when they come into view, four at once, each failing alone:
+  // <div data-panel="url" data-label="latency" data-every="60">. `data-every` loads again while the page is seen.
+  let loading = 0;
+  const queue = [];
+  function next() {
+    while (loading < 4 && queue.length) { loading += 1; queue.shift()().finally(() => { loading -= 1; next(); }); }
+  }
+  async function loadPanel(panel, url) {
+    panel.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(url, { credentials: "same-origin" });
+      if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
+      panel.innerHTML = await answer.text();
+      draw(panel);
+    } catch {
+      panel.replaceChildren();
+      const line = document.createElement("p");
+      line.className = "c-error";
+      line.textContent = `Could not load ${panel.dataset.label}. `;
+      const again = document.createElement("button");
+      again.type = "button"; again.className = "c-button"; again.textContent = "Retry";
+      again.addEventListener("click", () => loadPanel(panel, url));
+      line.append(again);
+      panel.append(line);
+    }
+    panel.removeAttribute("aria-busy");
+  }
+  const ask = (panel) => { queue.push(() => loadPanel(panel, panel.dataset.panel)); next(); };
+  const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (entry.isIntersecting) { seen.unobserve(entry.target); ask(entry.target); }
+  }), { rootMargin: "200px" });
+  document.querySelectorAll("[data-panel]").forEach((panel) => {
+    if (!panel.hasAttribute("data-loaded")) seen.observe(panel);
+    if (panel.dataset.every) setInterval(() => { if (document.visibilityState === "visible") ask(panel); }, Number(panel.dataset.every) * 1000);
+  });
+  document.addEventListener("click", (event) => {
+    const sort = event.target.closest("[data-load]");
+    if (sort) loadPanel(sort.closest("[data-panel]"), sort.dataset.load);
+  });
+
   // Charts
   const palette = { light: ["#4338ca", "#0f766e", "#b45309", "#be123c", "#0369a1", "#6d28d9", "#4d7c0f", "#475569", "#9a3412"], dark: ["#a5b4fc", "#5eead4", "#fcd34d", "#fda4af", "#7dd3fc", "#c4b5fd", "#bef264", "#cbd5e1", "#fdba74"] };
   const dashes = [[], [6, 4], [2, 3], [10, 3, 2, 3], [4, 2], [8, 8], [1, 4], [12, 4], []];
