@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def patterns(site: "ConsoleSite") -> list[URLPattern]:
     """All of them, guarded by the site. Actions come before tabs, since both are a word below an object."""
-    from apps.console import urls_customers
+    from apps.console import urls_customers, urls_work
     from apps.console.pages import search
 
     def at(route: str, page: Any, name: str) -> URLPattern:
@@ -23,4 +23,5 @@ def patterns(site: "ConsoleSite") -> list[URLPattern]:
         at("search/", search.Search, "search"),
         at("go/<str:public_id>/", search.Go, "go"),
         *urls_customers.patterns(at),
+        *urls_work.patterns(at),
     ]

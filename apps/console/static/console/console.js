@@ -1,5 +1,6 @@
 // The console's behaviour. No inline scripts and no eval of our own: it also runs under a strict policy.
-(() => {
+// Unfold puts it into the head: what is on the page is there once the page was read.
+document.addEventListener("DOMContentLoaded", () => {
   "use strict";
   const say = (text) => { const live = document.getElementById("console-live"); if (live) live.textContent = text; };
 
@@ -196,6 +197,6 @@
       }));
     });
   }
-  document.addEventListener("DOMContentLoaded", () => draw());
+  draw();
   new MutationObserver(() => draw()).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
-})();
+});
