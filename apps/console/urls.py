@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def patterns(site: "ConsoleSite") -> list[URLPattern]:
     """All of them, guarded by the site. Actions come before tabs, since both are a word below an object."""
+    from apps.console import urls_terms
     from apps.console.actions import state
     from apps.console.pages import search, teams
 
@@ -28,4 +29,5 @@ def patterns(site: "ConsoleSite") -> list[URLPattern]:
         at("team/<str:team_id>/pause/", state.PauseTeam, "team_pause"),
         at("team/<str:team_id>/resume/", state.ResumeTeam, "team_resume"),
         at("team/<str:team_id>/<slug:tab>/", teams.TeamPage, "team_tab"),
+        *urls_terms.patterns(at),
     ]

@@ -1,0 +1,29 @@
+"""Pages of what customers may use and what it costs: rate cards, prices, models, providers' keys, limits."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.urls import URLPattern
+
+At = Callable[[str, Any, str], URLPattern]
+
+
+def patterns(at: At) -> list[URLPattern]:
+    """All of them; `at` guards a page."""
+    return [*_cards(at)]
+
+
+def _cards(at: At) -> list[URLPattern]:
+    from apps.console.actions import cards as actions
+    from apps.console.pages import cards
+
+    return [
+        at("credits/ratecard/", cards.CardList, "credits_ratecard_changelist"),
+        at("card/new/", actions.NewCard, "card_new"),
+        at("card/<str:card_id>/", cards.CardPage, "card"),
+        at("card/<str:card_id>/edit/", actions.EditDraft, "card_edit"),
+        at("card/<str:card_id>/rebase/", actions.RebaseDraft, "card_rebase"),
+        at("card/<str:card_id>/activate/", actions.ActivateDraft, "card_activate"),
+        at("card/<str:card_id>/discard/", actions.DiscardDraft, "card_discard"),
+        at("card/<str:card_id>/<slug:tab>/", cards.CardPage, "card_tab"),
+    ]
