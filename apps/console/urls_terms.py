@@ -10,7 +10,7 @@ At = Callable[[str, Any, str], URLPattern]
 
 def patterns(at: At) -> list[URLPattern]:
     """All of them; `at` guards a page."""
-    return [*_cards(at)]
+    return [*_cards(at), *_limits(at)]
 
 
 def _cards(at: At) -> list[URLPattern]:
@@ -26,4 +26,19 @@ def _cards(at: At) -> list[URLPattern]:
         at("card/<str:card_id>/activate/", actions.ActivateDraft, "card_activate"),
         at("card/<str:card_id>/discard/", actions.DiscardDraft, "card_discard"),
         at("card/<str:card_id>/<slug:tab>/", cards.CardPage, "card_tab"),
+    ]
+
+
+def _limits(at: At) -> list[URLPattern]:
+    from apps.console.actions import limits as actions
+    from apps.console.pages import limits
+
+    return [
+        at("limits/limit/", limits.LimitList, "limits_limit_changelist"),
+        at("limits/check/", limits.CheckPage, "limits_check"),
+        at("limit/new/", actions.SetLimit, "limit_new"),
+        at("limit/<str:limit_id>/", limits.LimitPage, "limit"),
+        at("limit/<str:limit_id>/edit/", actions.ChangeLimit, "limit_edit"),
+        at("limit/<str:limit_id>/raise/", actions.RaiseLimit, "limit_raise"),
+        at("limit/<str:limit_id>/remove/", actions.RemoveLimit, "limit_remove"),
     ]

@@ -81,6 +81,7 @@ def test_what_services_alone_write_is_read_only():
         "jobs.CallPayload",
         "jobs.Job",
         "limits.Decision",
+        "limits.Limit",
         "limits.SpendWindow",
         "payments.Checkout",
         "payments.CurrencyRate",

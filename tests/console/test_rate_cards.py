@@ -306,10 +306,11 @@ def test_list_and_page_take_a_fixed_number_of_queries(ana, card):
             assert ana.get(url).status_code == 200
         return len(captured)
 
+    queries(LIST)  # warms what is kept for a while
     few = queries(LIST)
     for _ in range(5):
         made = cards.create(team=make.customer().team, actor=make.TESTER, terms=terms())
         cards.activate(made, 1, actor=make.TESTER)
-    assert queries(LIST) == few <= 12  # with session, user, settings and the statement's bound
+    assert queries(LIST) <= few <= 12  # with session, user, settings and the statement's bound
     for tab in ("", "draft", "examples"):
         assert queries(page_of(card, tab)) <= 10
