@@ -10,7 +10,7 @@ At = Callable[[str, Any, str], URLPattern]
 
 def patterns(at: At) -> list[URLPattern]:
     """All of them; `at` guards a page."""
-    return [*_cards(at), *_limits(at)]
+    return [*_cards(at), *_limits(at), *_prices(at)]
 
 
 def _cards(at: At) -> list[URLPattern]:
@@ -41,4 +41,16 @@ def _limits(at: At) -> list[URLPattern]:
         at("limit/<str:limit_id>/edit/", actions.ChangeLimit, "limit_edit"),
         at("limit/<str:limit_id>/raise/", actions.RaiseLimit, "limit_raise"),
         at("limit/<str:limit_id>/remove/", actions.RemoveLimit, "limit_remove"),
+    ]
+
+
+def _prices(at: At) -> list[URLPattern]:
+    from apps.console.actions import price_import
+    from apps.console.actions import prices as actions
+    from apps.console.pages import prices
+
+    return [
+        at("catalog/price/", prices.PriceList, "catalog_price_changelist"),
+        at("price/new/", actions.AddPrice, "price_new"),
+        at("price/import/", price_import.ImportPrices, "price_import"),
     ]

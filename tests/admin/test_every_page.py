@@ -57,6 +57,7 @@ def test_what_services_alone_write_is_read_only():
         "analytics.LatencyBucket",
         "analytics.RefusalBucket",
         "analytics.Watermark",
+        "catalog.Price",
         "core.AuditEntry",
         "core.Event",
         "core.IdempotencyKey",
