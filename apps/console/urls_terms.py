@@ -10,7 +10,7 @@ At = Callable[[str, Any, str], URLPattern]
 
 def patterns(at: At) -> list[URLPattern]:
     """All of them; `at` guards a page."""
-    return [*_cards(at), *_limits(at), *_prices(at)]
+    return [*_cards(at), *_limits(at), *_prices(at), *_catalog(at)]
 
 
 def _cards(at: At) -> list[URLPattern]:
@@ -53,4 +53,25 @@ def _prices(at: At) -> list[URLPattern]:
         at("catalog/price/", prices.PriceList, "catalog_price_changelist"),
         at("price/new/", actions.AddPrice, "price_new"),
         at("price/import/", price_import.ImportPrices, "price_import"),
+    ]
+
+
+def _catalog(at: At) -> list[URLPattern]:
+    from apps.console.actions import catalog as actions
+    from apps.console.pages import catalog, credentials
+
+    return [
+        at("catalog/modelalias/", catalog.AliasList, "catalog_modelalias_changelist"),
+        at("catalog/modelgroup/", catalog.ModelGroupList, "catalog_modelgroup_changelist"),
+        at("catalog/accessgroup/", catalog.AccessGroupList, "catalog_accessgroup_changelist"),
+        at("catalog/providercredential/", credentials.CredentialList, "catalog_providercredential_changelist"),
+        at("alias/<str:name>/turn-off/", actions.TurnOffAlias, "alias_off"),
+        at("alias/<str:name>/turn-on/", actions.TurnOnAlias, "alias_on"),
+        at("access-group/<str:name>/turn-off/", actions.TurnOffAccessGroup, "access_group_off"),
+        at("access-group/<str:name>/turn-on/", actions.TurnOnAccessGroup, "access_group_on"),
+        at("model-group/<str:name>/", catalog.ModelGroupPage, "model_group"),
+        at("model-group/<str:name>/turn-off/", actions.TurnOffModelGroup, "model_group_off"),
+        at("model-group/<str:name>/turn-on/", actions.TurnOnModelGroup, "model_group_on"),
+        at("credential/<str:credential_id>/turn-off/", actions.TurnOffCredential, "credential_off"),
+        at("credential/<str:credential_id>/turn-on/", actions.TurnOnCredential, "credential_on"),
     ]
