@@ -40,6 +40,7 @@ def update(
     aliases: Sequence[str] | None = None,
     add: Sequence[str] = (),
     remove: Sequence[str] = (),
+    reason: str = "",
 ) -> AccessGroup:
     """Change a group; what is None stays. `aliases` replaces its aliases, `add` and `remove` change single ones.
 
@@ -70,6 +71,7 @@ def update(
                 id=name,
                 before={field: before[field] for field in changed},
                 after={field: after[field] for field in changed},
+                reason=reason,
             )
     return find(name)
 

@@ -91,6 +91,7 @@ def update(
     actor: Actor,
     access_groups: Sequence[str] | None = None,
     is_default: bool | None = None,
+    reason: str = "",
 ) -> ModelAlias:
     """Change an alias; what is not given stays. `access_groups` replaces the groups that it is in.
 
@@ -118,6 +119,7 @@ def update(
                 id=name,
                 before={field: before[field] for field in changed},
                 after={field: after[field] for field in changed},
+                reason=reason,
             )
         if makes_default:
             _make_default(alias, actor)

@@ -68,6 +68,7 @@ def update(
     members: Sequence[Member] | None = None,
     put: Sequence[Member] = (),
     remove: Sequence[str] = (),
+    reason: str = "",
 ) -> ModelGroup:
     """Change a group; what is None stays. `members` replaces its models, `put` and `remove` change single ones.
 
@@ -100,6 +101,7 @@ def update(
                 id=name,
                 before={field: before[field] for field in changed},
                 after={field: after[field] for field in changed},
+                reason=reason,
             )
     return find(name)
 

@@ -88,6 +88,18 @@ class Change:
     def rates(self) -> Rates:
         return self.entry.rates
 
+    @property
+    def suspicion(self) -> str:
+        """Why somebody should look before it counts, in a few words; empty when nothing is odd."""
+        if not self.rates.input:
+            return "costs nothing"
+        if self.before is None:
+            return ""
+        if not self.rates.output and self.before.rates.output:
+            return "output costs nothing"
+        risen = prices.changes(self.before.rates, self.rates).values()
+        return "more than double" if any(old is not None and (new or 0) > 2 * old for old, new in risen) else ""
+
 
 @dataclass(slots=True)
 class Diff:
@@ -135,11 +147,11 @@ def compare(price_map: PriceMap, models: Iterable[str], *, valid_from: datetime 
     return diff
 
 
-def apply(diff: Diff, *, actor: Actor, source: str, valid_from: datetime | None = None) -> int:
+def apply(diff: Diff, *, actor: Actor, source: str, valid_from: datetime | None = None, reason: str = "") -> int:
     """Make the prices of a diff, all or none. How many. Raises: InvalidField."""
     with transaction.atomic():
         for change in diff.changes:
-            prices.add(change.model, change.rates, actor=actor, source=source, valid_from=valid_from)
+            prices.add(change.model, change.rates, actor=actor, source=source, valid_from=valid_from, reason=reason)
     return len(diff.changes)
 
 

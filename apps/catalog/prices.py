@@ -28,7 +28,15 @@ MAX_NANOUSD = 10**15 - 1
 _CACHED_MAX = 50_000
 
 
-def add(model: str, rates: Rates, *, actor: Actor, source: str = "", valid_from: datetime | None = None) -> Price:
+def add(
+    model: str,
+    rates: Rates,
+    *,
+    actor: Actor,
+    source: str = "",
+    valid_from: datetime | None = None,
+    reason: str = "",
+) -> Price:
     """Price a provider model from now, or from an instant ahead.
 
     Where the same rates are in force by then, that price is returned and none is made. Raises: InvalidField.
@@ -66,6 +74,7 @@ def add(model: str, rates: Rates, *, actor: Actor, source: str = "", valid_from:
                 "source": price.source,
                 **rates.given(),
             },
+            reason=reason,
         )
     return price
 
@@ -113,6 +122,17 @@ def used_models() -> list[str]:
     spelled = {name.lower() for name in found}
     priced = Price.objects.order_by().values_list("model", flat=True).distinct()
     return sorted(found | {name for name in priced if name not in spelled})
+
+
+def unpriced_models() -> list[str]:
+    """Provider models in use without a price: of active aliases without one of their own, and of models in groups."""
+    aliases = ModelAlias.objects.filter(status=ModelAlias.Status.ACTIVE, input_nanousd_per_mtok__isnull=True).exclude(
+        route=ModelAlias.Route.DEMO
+    )
+    members = ModelGroupMember.objects.filter(alias__isnull=True, is_active=True).exclude(route=ModelAlias.Route.DEMO)
+    used = {*aliases.values_list("provider_model", flat=True), *members.values_list("provider_model", flat=True)}
+    priced = {*all_in_force().values_list("model", flat=True)} if used else set()
+    return sorted(name for name in used if name.lower() not in priced)
 
 
 # --- For the call path -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def patterns(site: "ConsoleSite") -> list[URLPattern]:
     """All of them, guarded by the site. Actions come before tabs, since both are a word below an object."""
-    from apps.console import urls_customers, urls_home, urls_money, urls_work
+    from apps.console import urls_customers, urls_home, urls_money, urls_terms, urls_work
     from apps.console.pages import search
 
     def at(route: str, page: Any, name: str) -> URLPattern:
@@ -25,4 +25,5 @@ def patterns(site: "ConsoleSite") -> list[URLPattern]:
         *urls_customers.patterns(at),
         *urls_home.patterns(at),
         *urls_work.patterns(at),
+        *urls_terms.patterns(at),
     ]

@@ -67,6 +67,32 @@ def link_to_list(label: str, model: str, **query: Any) -> PageLink:
     return PageLink(label, f"{reverse(f'admin:{app}_{name}_changelist')}?{urlencode(query)}", f"{app}.view_{name}")
 
 
+def seen_of(obj: Any) -> str:
+    """What a form carries of the row that it was opened for; empty for rows that do not tell when they changed."""
+    return clock.iso(getattr(obj, "updated_at", None)) or ""
+
+
+class SeenForm:
+    """For forms of rows that several may edit: whoever saves second is shown what the first one saved, by field.
+
+    Saving again puts one's own in its place. A form without a token saw nothing, and is judged as it is.
+    """
+
+    def clean(self) -> Any:
+        given = super().clean()  # type: ignore[misc]
+        form: Any = self
+        seen = form.data.get("_seen", "")
+        if not seen or seen == seen_of(form.instance):
+            return given
+        # The instance was read now, so that what differs from it is what one would overwrite.
+        for name in form.changed_data:
+            if name in form.cleaned_data and not isinstance(form.fields[name].widget, forms.PasswordInput):
+                theirs = getattr(form.instance, name, form.initial.get(name))
+                shown = "empty" if theirs in (None, "") else str(theirs)[:200]
+                form.add_error(name, f"Changed meanwhile: now it is {shown}. Save again to put yours in its place.")
+        return given
+
+
 class PlainAdmin(_ModelAdmin):
     """Any of our models. No delete unless `is_deletable`; related rows open by link, not by pop-up.
 
@@ -105,6 +131,13 @@ class PlainAdmin(_ModelAdmin):
             return False
         return super().lookup_allowed(lookup, value, request)
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Django's own; a row that another changed since the form was opened is not written over unseen."""
+        form = super().get_form(request, obj, change=change, **kwargs)
+        if obj is None or not hasattr(obj, "updated_at"):
+            return form
+        return type(form.__name__, (SeenForm, form), {})
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -136,6 +169,7 @@ class PlainAdmin(_ModelAdmin):
                 if name != "delete_selected"
             ]
             context["list_url"] = self.list_url()
+            context["seen"] = seen_of(type(obj)._default_manager.filter(pk=obj.pk).first())
         return super().render_change_form(request, context, *args, **kwargs)
 
     def changeform_view(

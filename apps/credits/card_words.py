@@ -42,7 +42,13 @@ def _work(usd: Decimal, tokens: int, failed_calls: int) -> Work:
 
 
 def described(version: RateCardVersion) -> str:
-    """A version in a line."""
+    """A version in a line, with its first instant."""
+    since = "" if version.state == RateCardVersion.State.DRAFT else f", from {clock.iso(version.effective_from)}"
+    return f"{in_words(version)}{since}"
+
+
+def in_words(version: RateCardVersion) -> str:
+    """What a job costs by a version."""
     terms = pricing.terms_of(version)
     markup = f"{exact_percent(terms.markup_ppm)} %"
     parts = {
@@ -52,5 +58,4 @@ def described(version: RateCardVersion) -> str:
         "hybrid": f"{with_unit(terms.price_micros)} up to an allowance, then metered",
     }
     ceiling = "" if terms.ceiling_micros is None else f", at most {with_unit(terms.ceiling_micros)}"
-    since = "" if version.state == RateCardVersion.State.DRAFT else f", from {clock.iso(version.effective_from)}"
-    return f"{parts[terms.mode]}{ceiling}{since}"
+    return f"{parts[terms.mode]}{ceiling}"

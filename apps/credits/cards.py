@@ -111,6 +111,16 @@ def find_version(card: RateCard, number: str | int) -> RateCardVersion:
     return version
 
 
+def draft_of(card: RateCard) -> RateCardVersion | None:
+    """The card's draft, if it has one."""
+    return card.versions.filter(state=State.DRAFT).first()
+
+
+def base_of(card: RateCard, draft: RateCardVersion) -> RateCardVersion | None:
+    """The version that was in force when a draft was begun; None when there was none."""
+    return in_force(card, at=draft.created_at)
+
+
 # --- Changing ----------------------------------------------------------------------------------------------
 
 
@@ -184,8 +194,20 @@ def discard_draft(card: RateCard, number: str | int, *, actor: Actor) -> None:
         version.delete()
 
 
+def rebase_draft(card: RateCard, number: str | int, terms: Columns, *, actor: Actor) -> RateCardVersion:
+    """Begin a draft anew from what is in force now, with these terms. Raises: RateCardNotFound, VersionNotDraft."""
+    with transaction.atomic():
+        discard_draft(card, number, actor=actor)
+        return add_draft(card, terms, actor=actor)
+
+
 def activate(
-    card: RateCard, number: str | int, *, actor: Actor, effective_from: datetime | None = None
+    card: RateCard,
+    number: str | int,
+    *,
+    actor: Actor,
+    effective_from: datetime | None = None,
+    reason: str = "",
 ) -> RateCardVersion:
     """Have a draft price jobs that begin from an instant on, now without one. From here on it never changes.
 
@@ -201,7 +223,7 @@ def activate(
         version.effective_from = effective_from or _at_once(card)
         version.save(update_fields=["state", "effective_from"])
         version.refresh_from_db(fields=["effective_from"])
-        _record("activate", version, actor, after={"effective_from": clock.iso(version.effective_from)})
+        _record("activate", version, actor, reason, after={"effective_from": clock.iso(version.effective_from)})
     return version
 
 
@@ -251,12 +273,12 @@ def _audited(version: RateCardVersion) -> dict[str, Any]:
     return {"number": version.number, **card_terms.as_wire(version)}
 
 
-def _record(what: str, version: RateCardVersion, actor: Actor, **more: Any) -> None:
+def _record(what: str, version: RateCardVersion, actor: Actor, reason: str = "", **more: Any) -> None:
     audit.record(
         f"rate_card.{what}",
         actor=actor,
         kind=_AUDITED,
         id=str(version.card_id),
-        reason=f"version {version.number}",
+        reason=f"version {version.number}" + (f": {reason}" if reason else ""),
         **more,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from apps.core import clock
 from apps.credits import cards, pricing, settlement, worth
@@ -50,6 +50,11 @@ class Figures:
     @property
     def moved_micros(self) -> int:
         return self.draft_micros - self.then_micros
+
+    @property
+    def moves_far(self) -> bool:
+        """Whether the bill moves by more than a fifth."""
+        return abs(self.moved_micros) * 5 > self.then_micros
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -108,15 +113,7 @@ _SETTLED = (Job.ChargeState.CHARGED, Job.ChargeState.FREE)
 def replay(draft: Draft, *, days: int, team: Team | None = None, organization: Organization | None = None) -> Replay:
     """Price the jobs that closed in the last `days` and that the draft would price, of one team or organization or
     of all. Four queries; one pass over the jobs, whose rows are never all in memory."""
-    settled = Job.objects.filter(charge_state__in=_SETTLED, completed_at__gte=clock.from_now(-days * 86_400))
-    # Without those that were refused before their first call.
-    jobs = settled.filter(total_calls__gt=0)
-    for team_of in filter(None, (team, draft.team)):
-        jobs = jobs.filter(team=team_of)
-    for organization_of in filter(None, (organization, draft.organization)):
-        jobs = jobs.filter(organization=organization_of)
-    if draft.job_type:
-        jobs = jobs.filter(job_type=draft.job_type)
+    jobs = _jobs(draft, days=days, team=team, organization=organization)
     found, sums = Replay(), dict[int, Figures]()
     is_nearer = _nearer_cards(draft)
     for row in _rows(jobs):
@@ -135,6 +132,26 @@ def replay(draft: Draft, *, days: int, team: Team | None = None, organization: O
         figures.cost_nanousd += cost_nanousd
     _tell_in_money(found, sums)
     return found
+
+
+def size(draft: Draft, *, days: int, most: int) -> int:
+    """How many jobs a replay would read, counted to `most` and one more. One query."""
+    return _jobs(draft, days=days)[: most + 1].count()
+
+
+def _jobs(
+    draft: Draft, *, days: int, team: Team | None = None, organization: Organization | None = None
+) -> QuerySet[Job]:
+    settled = Job.objects.filter(charge_state__in=_SETTLED, completed_at__gte=clock.from_now(-days * 86_400))
+    # Without those that were refused before their first call.
+    jobs = settled.filter(total_calls__gt=0)
+    for team_of in filter(None, (team, draft.team)):
+        jobs = jobs.filter(team=team_of)
+    for organization_of in filter(None, (organization, draft.organization)):
+        jobs = jobs.filter(organization=organization_of)
+    if draft.job_type:
+        jobs = jobs.filter(job_type=draft.job_type)
+    return jobs
 
 
 def _rows(jobs: Any) -> Iterator[_Row]:

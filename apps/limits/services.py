@@ -101,8 +101,13 @@ def require_may_raise(by: Operator, limit_id: object, *, amount: int, until: dat
     if by.holds(Right.LIMITS_WRITE):
         return
     limit = find(limit_id, locked=True)
-    within = amount >= limit.amount and until <= clock.db_now() + SHORT_RAISE
+    within = is_short_raise(limit, amount=amount, until=until)
     by.require(Right.LIMITS_WRITE, within=within, doing=f"give this limit {amount} until {clock.iso(until)}")
+
+
+def is_short_raise(limit: Limit, *, amount: int, until: datetime) -> bool:
+    """Whether a raise lies inside the limit of those who hold `limits.write` in part."""
+    return amount >= limit.amount and until <= clock.db_now() + SHORT_RAISE
 
 
 def delete(limit_id: object, *, actor: Actor) -> None:

@@ -87,7 +87,8 @@ def test_deleted_credential_leaves_an_audit_row(site, credential):
 
 @pytest.mark.parametrize("lookup", ["encrypted_key__startswith", "encrypted_key"])
 def test_key_cannot_be_guessed_by_filters(site, credential, lookup):
-    assert site.get(LIST, {lookup: "g"}).status_code == 400
+    found = {site.get(LIST, {lookup: guess}).context["total"] for guess in ("g", "z")}
+    assert found == {1}
 
 
 def test_who_may_only_look_changes_nothing(credential):
