@@ -6,16 +6,16 @@ from typing import Any
 
 import orjson
 
+from apps.analytics.statement_files import transaction_type
 from apps.catalog.services import TeamModels
 from apps.core.clock import iso, now
 from apps.core.money import exact_credits, whole_credits
 from apps.credits import pricing
 from apps.credits.allowances import Refill
 from apps.credits.billing import Balance, Plan, Posting
-from apps.credits.models import Entry
 from apps.jobs import escrow
 from apps.jobs.models import Call, Job
-from apps.jobs.receipt_wire import TRANSACTION_TYPES, client_cost_usd
+from apps.jobs.receipt_wire import client_cost_usd
 from apps.jobs.streaming.chunks import completion_id, usage
 from apps.organizations.models import Organization
 from apps.teams.models import Team
@@ -263,16 +263,6 @@ def _status(found: Team, *, to_operator: bool) -> str:
 def _markup(plan: Plan, *, to_operator: bool) -> float | None:
     """Hidden from keys: with client costs it would tell what the provider takes."""
     return plan.cost_markup_percentage if to_operator else None
-
-
-# The ledger's kinds of entries in the wire's words.
-# Grants that were paid for say so.
-PAYMENT_TYPES = {"payment:subscription": "subscription_payment", "payment:one_time": "one_time_payment"}
-
-
-def transaction_type(entry: Entry) -> str:
-    """The kind of an entry in the wire's words."""
-    return PAYMENT_TYPES.get(entry.source) or TRANSACTION_TYPES[entry.kind]
 
 
 def transaction(found: Team, posting: Posting) -> dict[str, Any]:

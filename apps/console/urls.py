@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def patterns(site: "ConsoleSite") -> list[URLPattern]:
     """All of them, guarded by the site. Actions come before tabs, since both are a word below an object."""
-    from apps.console import urls_customers, urls_home, urls_work
+    from apps.console import urls_customers, urls_home, urls_money, urls_work
     from apps.console.pages import search
 
     def at(route: str, page: Any, name: str) -> URLPattern:
@@ -22,6 +22,7 @@ def patterns(site: "ConsoleSite") -> list[URLPattern]:
     return [
         at("search/", search.Search, "search"),
         at("go/<str:public_id>/", search.Go, "go"),
+        *urls_money.patterns(at),
         *urls_customers.patterns(at),
         *urls_home.patterns(at),
         *urls_work.patterns(at),

@@ -9,9 +9,10 @@ from django.urls import URLPattern
 def patterns(at: Callable[[str, Any, str], URLPattern]) -> list[URLPattern]:
     """Actions come before tabs, since both are a word below an object."""
     from apps.console.actions import keys as key_actions
+    from apps.console.actions import members as member_actions
     from apps.console.actions import organizations as organization_actions
     from apps.console.actions import provision, state, team_edit
-    from apps.console.pages import keys, organization, organizations, team, teams
+    from apps.console.pages import keys, members, organization, organizations, team, teams
 
     return [
         at("provision/", provision.Provision, "provision"),
@@ -24,6 +25,10 @@ def patterns(at: Callable[[str, Any, str], URLPattern]) -> list[URLPattern]:
         at("org/<str:organization_id>/suspend/", organization_actions.SuspendOrganization, "org_suspend"),
         at("org/<str:organization_id>/resume/", organization_actions.ResumeOrganization, "org_resume"),
         at("org/<str:organization_id>/edit/", organization_actions.EditOrganization, "org_edit"),
+        at("org/<str:organization_id>/invite/", member_actions.InviteMember, "org_invite"),
+        at("org/<str:organization_id>/member/<str:user_id>/role/", member_actions.ChangeRole, "member_role"),
+        at("org/<str:organization_id>/member/<str:user_id>/remove/", member_actions.RemoveMember, "member_remove"),
+        at("organizations/membership/", members.MemberList, "organizations_membership_changelist"),
         at("org/<str:organization_id>/<slug:tab>/", organization.OrganizationPage, "org_tab"),
         at("teams/team/", teams.TeamList, "teams_team_changelist"),
         at("team/<str:team_id>/", team.TeamPage, "team"),

@@ -5,13 +5,14 @@ from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema
 
-from apps.api.present import PAYMENT_TYPES, TRANSACTION_TYPES
+from apps.analytics.statement_files import PAYMENT_TYPES
 from apps.catalog.models import GroupStatus as GroupStates
 from apps.catalog.models import ModelAlias
 from apps.catalog.price_models import PriceSource as PriceSources
 from apps.credits.billing import BUDGET_MODES
 from apps.credits.models import Account, Entry, Grant
 from apps.jobs.models import Attempt, Call, Job
+from apps.jobs.receipt_wire import TRANSACTION_TYPES
 from apps.limits.models import Metric as Metrics
 from apps.limits.models import Scope as Scopes
 from apps.organizations.models import Organization

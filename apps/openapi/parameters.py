@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from apps.api.jobs import MAX_PAGE
+from apps.api.listing import MAX_PAGE
 from apps.jobs.models import Job
 from apps.openapi.operation import Query
 

@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from apps.core.admin_base import AuditedAdmin, ReadOnlyAdmin
 from apps.core.admin_columns import json_column, text_column
 from apps.organizations import operators
-from apps.organizations.models import Membership, OperatorToken, User
+from apps.organizations.models import OperatorToken, User
 from apps.organizations.operators import Change
 
 
@@ -95,25 +95,6 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
 
 admin.site.unregister(Group)
-
-
-@admin.register(Membership)
-class MembershipAdmin(AuditedAdmin):
-    """A user's place in an organization; the place can be taken away, who and where cannot be changed."""
-
-    audit_kind = "membership"
-    audit_fields = ("organization", "user", "role")
-    is_deletable = True
-    list_display = ("user", "organization", "role", "created_at")
-    list_filter = ("role", ("created_at", admin.DateFieldListFilter))
-    list_select_related = ("user", "organization")
-    search_fields = ("user__email", "organization__organization_id")
-    autocomplete_fields = ("user", "organization")
-    fields = ("organization", "user", "role", "created_at")
-    ordering = ("organization__organization_id", "user__email")
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("created_at",) if obj is None else ("organization", "user", "created_at")
 
 
 @admin.register(OperatorToken)

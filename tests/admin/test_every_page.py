@@ -91,6 +91,7 @@ def test_what_services_alone_write_is_read_only():
         "payments.SavedMethod",
         "payments.TopUp",
         "organizations.OperatorToken",
+        "organizations.Membership",
         "organizations.Organization",
         "payments.TopUpAttempt",
         "payments.WebhookEvent",

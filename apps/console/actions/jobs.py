@@ -42,20 +42,25 @@ class CancelJob(Action):
 
     def preview(self, asked: dict[str, Any] | None) -> Preview:
         job = self.obj
-        queued = job.open_calls
         return Preview(
             changes=[
-                Change("State", job.status, Job.Status.CANCELLED),
+                Change("State", job.status.replace("_", " "), Job.Status.CANCELLED),
                 Change("Held", formats.credits(job.held_micros), formats.credits(0)),
             ],
             consequences=[
-                f"{queued} open {'call' if queued == 1 else 'calls'}: those that nobody began are not made,"
-                " streams are stopped, others run to their end.",
+                self._calls(),
                 self._cost(),
                 "The customer reads the reason as the job's error message.",
             ],
             seen=f"{job.status}:{job.open_calls}:{job.held_micros}:{job.successful_calls}",
         )
+
+    def _calls(self) -> str:
+        number = self.obj.open_calls
+        if not number:
+            return "No call is open; no more are taken."
+        calls = "1 call is" if number == 1 else f"{number} calls are"
+        return f"{calls} open: what nobody began is not made, streams are stopped, others run to their end."
 
     def _cost(self) -> str:
         """What the card's policy takes for a cancelled job, by the rule that will charge it."""

@@ -42,7 +42,9 @@ class ProvisionForm(ActionForm):
         initial=_NEW,
         widget=forms.RadioSelect,
     )
-    name = forms.CharField(max_length=255, required=False, label="Name of the organization", widget=_words())
+    name = forms.CharField(
+        max_length=255, required=False, label="Name of the organization", help_text="of a new one", widget=_words()
+    )
     organization_id = forms.CharField(
         max_length=255,
         label="Organization id",

@@ -86,16 +86,17 @@ def strip(
     series = [_series(each, places, found, known) for each in shown]
     total = sum(found.values())
     capped = f" The newest {COUNT_MAX:,} are drawn." if total >= COUNT_MAX else ""
+    said = f"{total:,} {noun}, {span.words}: {_in_words(series)}.{capped}"
     return Chart(
         id="strip",
         title=f"{noun.capitalize()} by outcome",
         kind="stacked",
         labels=[_label(place * size, size) for place in places],
         series=[each for each in series if any(each.values)],
-        summary=f"{total:,} {noun}, {span.words}: " + _in_words(series) + "." + capped,
+        summary=said,
         links=[_link(given, place * size, size, start) for place in places],
         unit=f"per {_SIZES[size]}",
-        note="A bar opens its rows." + capped,
+        note=f"{said} A bar opens its rows.",
         empty=f"No {noun} to draw.",
         height=130,
     )

@@ -8,6 +8,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils import timezone
 
+from apps.catalog.models import ModelAlias, ModelGroup
 from apps.console import formats, routes
 from apps.console.pages import refusal_words as words
 from apps.console.pages.base import Crumb, ObjectPage, Tab
@@ -115,12 +116,12 @@ class DecisionPage(ObjectPage):
         team_id = found.team.team_id
         if codes & {"insufficient_credits", "no_credit_account"}:
             missing = -(-max(0, self.judgement.needed_micros - self.judgement.available_micros) // MICROS) * MICROS
-            grant = routes.url_of("team_grant", team_id=team_id)
             yield Help(
                 f"Grant {formats.credits_in_words(missing or MICROS)} to {team_id}",
                 routes.with_query(
-                    grant or routes.url_of("teams_team_grant", object_id=found.team_id),
-                    amount=exact_credits(missing or MICROS),
+                    routes.url_of("team_grant", team_id=team_id),
+                    credits=exact_credits(missing or MICROS),
+                    kind="paid",
                     reason=f"refusal {found.pk}",
                     next=here,
                 ),
@@ -128,7 +129,7 @@ class DecisionPage(ObjectPage):
             )
         if "team_not_active" in codes:
             yield from self._resume(here)
-        if "model_not_allowed" in codes or "no_model_available" in codes:
+        if "model_not_allowed" in codes and _exists(found.model):
             url = routes.url_of("team_models", team_id=team_id) or routes.url_of(
                 "team_tab", team_id=team_id, tab="models"
             )
@@ -138,7 +139,7 @@ class DecisionPage(ObjectPage):
                 Right.CATALOG_WRITE,
             )
         if codes & {"key_revoked", "key_expired"}:
-            url = routes.url_of("team_key_issue", team_id=team_id) or routes.url_of(
+            url = routes.url_of("team_issue_key", team_id=team_id) or routes.url_of(
                 "team_tab", team_id=team_id, tab="keys"
             )
             yield Help("Issue another key", routes.with_query(url, next=here), Right.KEYS_WRITE)
@@ -164,6 +165,11 @@ class DecisionPage(ObjectPage):
             routes.url_of("limit_raise"), scope=state["scope"], id=state["id"], metric=state["limit"], next=here
         ) or routes.listed("limits_limit", q=state["id"])
         return Help(f"Raise {words.metric(state)} of {words.whose(state)}", url, Right.LIMITS_WRITE)
+
+
+def _exists(model: str) -> bool:
+    """Whether there is something of that name that could be allowed."""
+    return ModelAlias.objects.filter(name=model).exists() or ModelGroup.objects.filter(name=model).exists()
 
 
 def _ident(value: str, url: str) -> Any:

@@ -1,6 +1,7 @@
 """Jobs: their list, newest first."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Case, CharField, DurationField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, When
@@ -48,7 +49,7 @@ def outcome() -> Case:
 
 def duration_ms(job: Job) -> int | None:
     """From its creation to its end; None while it is open."""
-    return None if job.completed_at is None else int((job.completed_at - job.created_at).total_seconds() * 1000)
+    return None if job.completed_at is None else (job.completed_at - job.created_at) // timedelta(milliseconds=1)
 
 
 def team_link(row: Any) -> SafeString:

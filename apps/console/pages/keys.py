@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db.models import Count, Q, QuerySet, Sum, TextField
 from django.db.models.functions import Cast
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -16,7 +17,7 @@ from apps.console.lists.base import Empty, ListPage, prefix_or_word
 from apps.console.lists.columns import Column
 from apps.console.lists.filters import Choice, Known
 from apps.console.pages.base import Button, Crumb, ObjectPage, Tab
-from apps.console.tables import Table
+from apps.console.tables import SHOWN_MAX, Table
 from apps.console.templatetags import console as tags
 from apps.jobs.models import Job
 from apps.limits import services as limits
@@ -27,6 +28,8 @@ from apps.virtual_keys import services
 from apps.virtual_keys.models import VirtualKey
 
 _LAST_JOBS = 10
+# What is kept of a key to recognise it by.
+PREFIX_LENGTH = 11
 
 
 def _name(key: VirtualKey) -> Any:
@@ -88,6 +91,15 @@ class KeyList(ListPage):
         ),
     )
 
+    def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        term = request.GET.get("q", "").strip()
+        if term.startswith("sk-") and len(term) > PREFIX_LENGTH:
+            # People paste whole keys. What is shown of one is enough, and a page holds no more of it.
+            query = request.GET.copy()
+            query["q"] = term[:PREFIX_LENGTH]
+            return HttpResponseRedirect(f"?{query.urlencode()}")
+        return super().get(request, **kwargs)
+
     def get_rows(self) -> QuerySet[Any]:
         rows: QuerySet[Any] = VirtualKey.objects.select_related("team")
         rows = rows.alias(scopes_text=Cast("scopes", TextField()))
@@ -95,8 +107,7 @@ class KeyList(ListPage):
 
     def search(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         if term.startswith("sk-"):
-            # People paste whole keys: only what is shown of one is looked for.
-            return rows.filter(prefix__startswith=term[:11])
+            return rows.filter(prefix__startswith=term)
         return rows.filter(prefix_or_word(term, starts=("team__team_id",), contains=("name",)))
 
 
@@ -194,11 +205,11 @@ class KeyPage(ObjectPage):
         return [Table("Rotated from and to", key_columns(with_team=False), found, "")]
 
     def tab_limits(self) -> dict[str, Any]:
-        own = limits.matching(scope=Scope.KEY, subject_id=str(self.obj.pk))[:100]
+        own = list(limits.matching(scope=Scope.KEY, subject_id=str(self.obj.pk), team_id=None)[:SHOWN_MAX])
         return {
             "tables": [
                 limit_tables.effective(self.obj.team, key_id=str(self.obj.pk)),
-                limit_tables.own("Its own limits", list(own), "None of its own."),
+                limit_tables.own("Its own limits", own, "None of its own."),
             ]
         }
 

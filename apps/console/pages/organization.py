@@ -16,6 +16,7 @@ from apps.console import activity, formats, limit_tables, links, spending, walle
 from apps.console.lists import columns
 from apps.console.lists.columns import Column
 from apps.console.pages.base import Button, Crumb, ObjectPage, Tab
+from apps.console.pages.members import member_columns
 from apps.console.pages.teams import add_recent, team_columns, with_activity, with_wallet
 from apps.console.rate_tables import cards_of
 from apps.console.tables import SHOWN_MAX, Table
@@ -26,8 +27,8 @@ from apps.credits.models import Account, Period
 from apps.jobs.models import Job
 from apps.limits import services as limits
 from apps.limits.models import Scope
-from apps.organizations import services
-from apps.organizations.models import Membership, Organization
+from apps.organizations import members, services
+from apps.organizations.models import Organization
 from apps.organizations.rights import Right
 from apps.teams.models import Team
 
@@ -167,29 +168,21 @@ class OrganizationPage(ObjectPage):
         }
 
     def tab_members(self) -> dict[str, Any]:
-        found = Membership.objects.filter(organization=self.obj).select_related("user").order_by("user__email")
-        plain = links.rows("organizations_membership", organization__id__exact=self.obj.pk)
+        may_change = self.operator.holds(Right.CUSTOMERS_WRITE, within=True)
         table = Table(
             "Members",
-            (
-                columns.text("E-mail", lambda row: row.user.email, place="first"),
-                columns.plain("Role", lambda row: row.role, place="second"),
-                columns.state("State", lambda row: "active" if row.user.is_active else "inactive"),
-                columns.when("Last seen", lambda row: row.user.last_login, place="rest"),
-                columns.when("Since", lambda row: row.created_at),
-            ),
-            list(found[:SHOWN_MAX]),
+            member_columns(with_organization=False, may_change=may_change),
+            list(members.listing(self.obj).select_related("organization")[:SHOWN_MAX]),
             "No members. They are the customer's people who sign in.",
-            "Invite, change and remove members",
-            links.maybe("org_members", **self.url_kwargs()) or plain,
         )
-        return {"tables": [table]}
+        buttons = self.of_tab(("Invite a member", "org_invite", Right.CUSTOMERS_WRITE))
+        return {"page_buttons": buttons, "tables": [table]}
 
     def tab_limits(self) -> dict[str, Any]:
         id_ = self.obj.organization_id
-        found = limits.matching(scope=Scope.ORGANIZATION, subject_id=id_)[:SHOWN_MAX]
+        found = list(limits.matching(scope=Scope.ORGANIZATION, subject_id=id_, team_id=None)[:SHOWN_MAX])
         empty = "None of its own. The platform's limits and its teams' own hold."
-        return {"tables": [limit_tables.own("Its own limits", list(found), empty)]}
+        return {"tables": [limit_tables.own("Its own limits", found, empty)]}
 
     def tab_rate_cards(self) -> dict[str, Any]:
         return {"tables": [cards_of(self.obj)]}

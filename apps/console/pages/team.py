@@ -96,7 +96,7 @@ class TeamPage(ObjectPage):
                 "Organization",
                 format_html('<a href="{}">{}</a>', links.organization(organization_id), organization_id),
             ),
-            ("Name", tags.text(self.obj.alias)),
+            ("Name", tags.text(self.obj.alias or formats.UNKNOWN)),
             ("Created", tags.when(self.obj.created_at)),
             ("Metadata", tags.pretty_json(self.obj.metadata) if self.obj.metadata else "none"),
             ("API", format_html("<code>GET /api/teams/{}</code>", self.obj.team_id)),
@@ -104,7 +104,7 @@ class TeamPage(ObjectPage):
 
     def buttons(self) -> Sequence[Button]:
         kwargs = self.url_kwargs()
-        grant = links.maybe("team_grant", **kwargs) or reverse("admin:teams_team_grant", args=[self.obj.pk])
+        grant = reverse("admin:team_grant", kwargs=kwargs)
         given = Button("Grant", grant, Right.CREDITS_WRITE, is_main=True)
         edit = Button("Edit", reverse("admin:team_edit", kwargs=kwargs), Right.CUSTOMERS_WRITE)
         if self.obj.status == Team.Status.CLOSED:

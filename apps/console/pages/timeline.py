@@ -87,4 +87,4 @@ def _row(number: int, call: Call, attempts: Sequence[Attempt], axis: _Axis, now:
 
 
 def _ms(length: timedelta) -> int:
-    return max(0, int(length.total_seconds() * 1000))
+    return max(0, length // timedelta(milliseconds=1))

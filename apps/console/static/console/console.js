@@ -1,5 +1,6 @@
 // The console's behaviour. No inline scripts and no eval of our own: it also runs under a strict policy.
-(() => {
+// Unfold loads it in the head, without `defer`: it begins when the page is there.
+document.addEventListener("DOMContentLoaded", () => {
   "use strict";
   const say = (text) => { const live = document.getElementById("console-live"); if (live) live.textContent = text; };
 
@@ -236,6 +237,6 @@
       }));
     });
   }
-  document.addEventListener("DOMContentLoaded", () => draw());
+  draw();
   new MutationObserver(() => draw()).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
-})();
+});
