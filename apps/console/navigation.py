@@ -82,6 +82,7 @@ SECTIONS: tuple[Section, ...] = (
         "Administration",
         (
             Item("Operators", "badge", "admin:organizations_user_changelist"),
+            Item("Settings", "tune", "admin:settings"),
             Item("Rights", "shield_person", "admin:rights"),
             Item("Glossary", "menu_book", "admin:glossary"),
         ),

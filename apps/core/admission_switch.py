@@ -13,7 +13,7 @@ from apps.core.errors import Unavailable
 from apps.core.models import Setting
 from apps.core.short_cache import ShortCache, forget_on_change
 
-_NAME = "admission"
+NAME = "admission"
 _KEPT_S = 0.5
 RETRY_AFTER_S = 30
 
@@ -49,12 +49,12 @@ forget_on_change(forget_cached, [Setting])
 
 def current() -> Switch:
     """At most half a second old."""
-    return _kept.get(_NAME, stored)
+    return _kept.get(NAME, stored)
 
 
 def stored() -> Switch:
     """One query."""
-    row = Setting.objects.filter(name=_NAME).first()
+    row = Setting.objects.filter(name=NAME).first()
     return Switch(**row.value, version=row.version) if row else Switch()
 
 
@@ -67,14 +67,14 @@ def require_open() -> None:
 @transaction.atomic
 def put(*, is_paused: bool, actor: Actor, reason: str) -> Switch:
     """Pause or resume, with an audit row; nothing when it is so already."""
-    Setting.objects.get_or_create(name=_NAME, defaults={"value": {"is_paused": False}})
-    row = Setting.objects.select_for_update().get(name=_NAME)
+    Setting.objects.get_or_create(name=NAME, defaults={"value": {"is_paused": False}})
+    row = Setting.objects.select_for_update().get(name=NAME)
     if row.value["is_paused"] != is_paused:
         audit.record(
             "admission.pause" if is_paused else "admission.resume",
             actor=actor,
             kind="system",
-            id=_NAME,
+            id=NAME,
             before={"is_paused": not is_paused},
             after={"is_paused": is_paused},
             reason=reason,

@@ -37,7 +37,7 @@ def test_differences_are_named_with_both_figures_and_in_the_banner(ana):
 
 def test_the_banner_takes_one_query_now_and_then(ana, django_assert_max_num_queries):
     banners.forget_cached()
-    with django_assert_max_num_queries(2):
+    with django_assert_max_num_queries(1):
         banners.banner()
     with django_assert_max_num_queries(0):
         banners.banner()

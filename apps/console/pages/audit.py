@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http import QueryDict
 from django.urls import reverse
 from django.utils.html import format_html
 
@@ -132,10 +132,3 @@ class AuditPage(Page):
 
     def crumbs(self) -> Sequence[Crumb]:
         return (Crumb("Audit log", reverse(LIST)),)
-
-
-class OldAuditPage(Page):
-    """Where the row's plain page was."""
-
-    def get(self, request: HttpRequest, object_id: str = "", **kwargs: Any) -> HttpResponse:
-        return HttpResponseRedirect(url_of(audit_log.find(object_id)))
