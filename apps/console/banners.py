@@ -1,4 +1,4 @@
-"""The one banner under the header: the gravest thing that concerns everybody. Read in one query, every 5 seconds at most."""
+"""The one banner under the header: the gravest thing that concerns everybody. One query in 5 seconds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -20,7 +20,6 @@ def patterns(site: "ConsoleSite") -> list[URLPattern]:
         return path(route, site.admin_view(page.as_view()), name=name)
 
     return [
-        at("search/", search.Search, "search"),
         at("go/<str:public_id>/", search.Go, "go"),
         *urls_money.patterns(at),
         *urls_customers.patterns(at),

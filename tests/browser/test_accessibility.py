@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from apps.credits.models import Entry
+from apps.jobs.models import Job
 from tests.admin.rows import fill
 from tests.browser.conftest import PHONE, WIDE, shoot
 
@@ -16,9 +18,26 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 PAGES = (
     "/admin/",
+    "/admin/provision/",
+    "/admin/organizations/organization/",
+    "/admin/org/{organization}/",
     "/admin/teams/team/",
     "/admin/team/{team}/",
+    "/admin/team/{team}/wallet/",
+    "/admin/team/{team}/grant/",
     "/admin/team/{team}/suspend/",
+    "/admin/virtual_keys/virtualkey/",
+    "/admin/jobs/job/",
+    "/admin/job/{job}/",
+    "/admin/jobs/call/",
+    "/admin/limits/decision/",
+    "/admin/credits/entry/",
+    "/admin/entry/{entry}/",
+    "/admin/credits/grant/",
+    "/admin/margin/",
+    "/admin/core/auditentry/",
+    "/admin/catalog/modelalias/",
+    "/admin/profile/",
 )
 LOOKS = (("wide", WIDE, "light"), ("wide-dark", WIDE, "dark"), ("phone", PHONE, "light"))
 
@@ -35,7 +54,14 @@ def serious(page: Any) -> list[str]:
 
 def test_pages_are_accessible_and_fit(open_browser):
     (customer,) = fill(1)
-    pages = [url.format(team=customer.team.team_id) for url in PAGES]
+    team = customer.team
+    named = {
+        "team": team.team_id,
+        "organization": team.organization.organization_id,
+        "job": Job.objects.filter(team=team).first().pk,
+        "entry": Entry.objects.exclude(job="").first().pk,
+    }
+    pages = [url.format(**named) for url in PAGES]
     wrong = {}
     for name, size, scheme in LOOKS:
         page = open_browser("owner", size, scheme)

@@ -205,7 +205,7 @@ class KeyPage(ObjectPage):
         return [Table("Rotated from and to", key_columns(with_team=False), found, "")]
 
     def tab_limits(self) -> dict[str, Any]:
-        own = list(limits.matching(scope=Scope.KEY, subject_id=str(self.obj.pk), team_id=None)[:SHOWN_MAX])
+        own = list(limits.matching(scope=Scope.KEY, subject_id=str(self.obj.pk))[:SHOWN_MAX])
         return {
             "tables": [
                 limit_tables.effective(self.obj.team, key_id=str(self.obj.pk)),

@@ -180,7 +180,7 @@ class OrganizationPage(ObjectPage):
 
     def tab_limits(self) -> dict[str, Any]:
         id_ = self.obj.organization_id
-        found = list(limits.matching(scope=Scope.ORGANIZATION, subject_id=id_, team_id=None)[:SHOWN_MAX])
+        found = list(limits.matching(scope=Scope.ORGANIZATION, subject_id=id_)[:SHOWN_MAX])
         empty = "None of its own. The platform's limits and its teams' own hold."
         return {"tables": [limit_tables.own("Its own limits", found, empty)]}
 

@@ -105,17 +105,26 @@ document.addEventListener("DOMContentLoaded", () => {
   if (dialog) {
     let timer, running, wanted = "";
     const form = dialog.querySelector("form");
-    const load = async () => {
+    let pending = Promise.resolve();
+    // Enter waits for the answer that is under way: the same term is not asked for twice.
+    const load = () => {
       const asked = term.value.trim();
-      if (asked === wanted) return;
-      wanted = asked;
+      if (asked !== wanted) {
+        wanted = asked;
+        pending = ask(asked);
+      }
+      return pending;
+    };
+    const ask = async (asked) => {
       if (running) running.abort();
       running = new AbortController();
       const data = new FormData(form);
       data.append("fragment", "1");
       try {
         const answer = await fetch(form.action, { method: "POST", body: data, signal: running.signal, credentials: "same-origin" });
-        results.innerHTML = answer.ok ? await answer.text() : "<p>Search did not answer. Try again.</p>";
+        const shown = answer.ok ? await answer.text() : "<p>Search did not answer. Try again.</p>";
+        if (asked !== wanted) return;
+        results.innerHTML = shown;
         hits().forEach((each, i) => { each.id = `console-hit-${i}`; each.setAttribute("role", "option"); });
         term.setAttribute("aria-expanded", String(hits().length > 0));
         at = -1;
