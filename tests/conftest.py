@@ -11,7 +11,8 @@ from django.db import connection, transaction
 from django.test import Client
 
 from apps.catalog import services as catalog
-from apps.core import append_only, settings_store
+from apps.console import banners
+from apps.core import admission_switch, append_only, settings_store
 from apps.credits import pricing
 from apps.jobs import dispatch, execution, leases, replies
 from apps.jobs.streaming import marks
@@ -37,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _fresh_process_state() -> Iterator[None]:
     """Nothing cached in the process outlives a test."""
-    caches = (virtual_keys, catalog, pricing, limits, currencies, settings_store)
+    caches = (virtual_keys, catalog, pricing, limits, currencies, settings_store, admission_switch, banners)
     for each in caches:
         each.forget_cached()
     counters.forget()

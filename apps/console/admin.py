@@ -11,6 +11,7 @@ from django.urls import reverse
 
 from apps.console import links
 from apps.core.admin_base import ReadOnlyAdmin
+from apps.core.models import AuditEntry
 from apps.organizations.models import Membership, Organization
 from apps.teams.models import Team
 from apps.virtual_keys.models import VirtualKey
@@ -57,6 +58,18 @@ class OrganizationAdmin(LedByConsole):
 
     def page_url(self, obj: Organization) -> str:
         return links.organization(obj.organization_id)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(LedByConsole):
+    fields = ("id", "action")
+
+    def page_url(self, obj: AuditEntry) -> str:
+        return reverse("admin:audit", kwargs={"audit_id": str(obj.pk)})
+
+    def add_url(self) -> str:
+        # Only services write it, each with what it did.
+        raise PermissionDenied
 
 
 @admin.register(VirtualKey)

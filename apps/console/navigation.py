@@ -78,7 +78,15 @@ SECTIONS: tuple[Section, ...] = (
             Item("Audit log", "history", "admin:core_auditentry_changelist"),
         ),
     ),
-    Section("Administration", (Item("Operators", "badge", "admin:organizations_user_changelist"),)),
+    Section(
+        "Administration",
+        (
+            Item("Operators", "badge", "admin:organizations_user_changelist"),
+            Item("Settings", "tune", "admin:settings"),
+            Item("Rights", "shield_person", "admin:rights"),
+            Item("Glossary", "menu_book", "admin:glossary"),
+        ),
+    ),
 )
 
 

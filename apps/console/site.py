@@ -12,7 +12,7 @@ from django.urls import URLPattern
 from django.utils import timezone
 from unfold.sites import UnfoldAdminSite
 
-from apps.console import navigation
+from apps.console import banners, navigation
 from apps.core import audit
 from apps.core.admin_base import actor_of
 from apps.organizations import rights
@@ -59,6 +59,8 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
         context: dict[str, Any] = super().each_context(request)
         operator = request.user
         return context | {
+            # Who is signed out learns nothing about the platform.
+            "banner": banners.banner() if getattr(operator, "role", "") else None,
             "zone": timezone.get_current_timezone_name(),
             "environment_word": "demo" if settings.EMBEDDED else "",
             "holds": [right.value for right in rights.Right if getattr(operator, "holds", lambda _: False)(right)],

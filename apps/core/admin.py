@@ -1,34 +1,10 @@
-"""Audit trail, events, idempotency keys and processes, all to read."""
+"""Events, idempotency keys and processes, all to read."""
 
 from django.contrib import admin
 
 from apps.core.admin_base import ReadOnlyAdmin
 from apps.core.admin_columns import json_column, text_column
-from apps.core.models import AuditEntry, Event, IdempotencyKey, Process, Setting
-
-
-@admin.register(AuditEntry)
-class AuditEntryAdmin(ReadOnlyAdmin):
-    """Who changed what. Rows are found by actor, action and the object's id."""
-
-    list_display = ("created_at", "actor", "action", "object_kind", "object_id", text_column("reason"), "address")
-    list_filter = (("created_at", admin.DateFieldListFilter),)
-    search_fields = ("^actor", "^action", "object_id__exact", "=address")
-    search_help_text = "actor, action (from its start), object id or address"
-    date_hierarchy = "created_at"
-    fields = (
-        "id",
-        "created_at",
-        "actor",
-        "address",
-        "action",
-        "object_kind",
-        "object_id",
-        "via",
-        "reason",
-        json_column("before"),
-        json_column("after"),
-    )
+from apps.core.models import Event, IdempotencyKey, Process, Setting
 
 
 @admin.register(Event)

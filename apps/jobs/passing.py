@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from apps.core import admission_switch
 from apps.core.errors import DomainError
 from apps.jobs import admission, bounds
 from apps.jobs.admission import CallRequest
@@ -14,8 +15,9 @@ from apps.virtual_keys.services import Principal
 def enter(principal: Principal, request: CallRequest, *, job_id: Any = None, user_id: str = "") -> Passage:
     """Take the call's rates, once it is known which limits it meets. See `gate.enter`.
 
-    What its admission will refuse anyway takes nothing.
+    What its admission will refuse anyway takes nothing. Raises: AdmissionPaused, for every call alike.
     """
+    admission_switch.require_open()
     limits = index.current()
     if not limits.concerns(principal):
         return gate.free()

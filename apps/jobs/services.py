@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models.functions import Greatest, Now
 
-from apps.core import clock, idempotency
+from apps.core import admission_switch, clock, idempotency
 from apps.core.combining import Combiner
 from apps.core.db import is_postgresql
 from apps.core.errors import DomainError, IdempotencyConflict
@@ -46,14 +46,15 @@ class NewJob:
 def open_job(principal: Principal, new: NewJob, *, idempotent: idempotency.Request | None = None) -> tuple[Job, bool]:
     """Open a job, `pending` and free until its first call. Returns it and whether it is a replay.
 
-    Raises: TeamNotActive, InvalidField, IdempotencyConflict; InsufficientCredits for a reservation, of which nothing
-    is left but a record of the refusal.
+    Raises: AdmissionPaused, TeamNotActive, InvalidField, IdempotencyConflict; InsufficientCredits for a reservation,
+    of which nothing is left but a record of the refusal.
     """
     try:
         with transaction.atomic():
             slot = idempotency.claim(idempotent) if idempotent else None
             if slot is not None and slot.is_replay:
                 return find_job(principal.team, slot.result["job_id"]), True
+            admission_switch.require_open()
             admission.require_metadata_fits("metadata", new.metadata)
             _require_active(principal.team)
             job = _insert_job(principal, new, new_id())

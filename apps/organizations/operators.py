@@ -75,7 +75,7 @@ def _named(email: str, role: str, display_name: str, time_zone: str, password: s
     return user
 
 
-def change(user: User, wanted: Change, *, by: Operator) -> User:
+def change(user: User, wanted: Change, *, by: Operator, reason: str = "") -> User:
     """Change an operator. What is as wanted already leaves no trace.
 
     Raises: RightMissing, InvalidField, OwnRole, LastOwner.
@@ -100,6 +100,7 @@ def change(user: User, wanted: Change, *, by: Operator) -> User:
                 id=str(locked.public_id),
                 before=before,
                 after=after | {"email": locked.email},
+                reason=reason,
             )
     return locked
 

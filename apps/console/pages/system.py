@@ -12,6 +12,7 @@ from apps.analytics.machine_room import machine_room
 from apps.console import platform
 from apps.console.home.panels import UpTo
 from apps.console.pages.base import Button, Page
+from apps.core import admission_switch
 from apps.organizations.rights import Right
 
 
@@ -20,7 +21,13 @@ class System(Page):
     title = "System"
 
     def buttons(self) -> Sequence[Button]:
-        return (Button("Verify the ledger", reverse("admin:system_verify"), Right.SYSTEM_RUN),)
+        verify = Button("Verify the ledger", reverse("admin:system_verify"), Right.SYSTEM_RUN)
+        if not self.operator.holds(Right.SYSTEM_RUN):
+            return (verify,)
+        if admission_switch.current().is_paused:
+            return verify, Button("Resume admission", reverse("admin:admission_resume"), Right.SYSTEM_RUN, True)
+        pause = reverse("admin:admission_pause")
+        return verify, Button("Pause admission", pause, Right.SYSTEM_RUN, is_dangerous=True)
 
     def get_context(self, **kwargs: Any) -> dict[str, Any]:
         machine = machine_room()
