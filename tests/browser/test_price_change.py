@@ -49,9 +49,12 @@ def test_price_of_a_job_type_goes_from_12_to_15(open_browser):
     second_tab.goto(f"/admin/card/{card.pk}/edit/")
     second_tab.get_by_label("Minimum, credits").fill("2")
 
+    page.bring_to_front()
     page.get_by_role("link", name="New draft").click()
+    page.wait_for_url("**/edit/")
     page.get_by_label("Price, credits").fill("15")
-    page.get_by_text("completed 15 credits").first.wait_for()
+    page.get_by_label("Price, credits").press("Tab")
+    page.get_by_text("completed 15 credits").first.wait_for(timeout=4000)
     shoot(page, "card-edit")
     page.get_by_role("button", name="Save draft").click()
     page.wait_for_url("**/draft/")
