@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-litellm lint types bench chaos requirements
+.PHONY: help demo test test-litellm lint types bench chaos openapi schema-fuzz requirements
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -38,6 +38,12 @@ bench: $(STAMP)  ## calls a second and CPU a call, on PostgreSQL and Redis (ARGS
 
 chaos: $(STAMP)  ## kill workers and web, drop and repeat messages, hang Redis: N=1000 SEED=1
 	@$(RUN) -m tests.chaos.run --calls $(or $(N),1000) --seed $(or $(SEED),1)
+
+openapi: $(STAMP)  ## write docs/openapi.json, the committed copy of /openapi.json
+	@$(RUN) manage.py openapi
+
+schema-fuzz: $(STAMP)  ## ask a served platform whatever the OpenAPI document allows, and not: EXAMPLES=20 SEED=1
+	@$(RUN) -m tests.openapi.fuzz --examples $(or $(EXAMPLES),20) --seed $(or $(SEED),1)
 
 requirements: $(STAMP)  ## compile requirements*.txt from pyproject.toml (needs uv)
 	bash scripts/compile_requirements.sh

@@ -5,10 +5,14 @@ from types import ModuleType
 from django.http import HttpRequest, HttpResponse
 
 from apps.api import errors as api
+from apps.console import not_found as console
 from apps.openai_compat import errors as openai
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    page = console.page(request, exception) if hasattr(request, "user") else None
+    if page is not None:
+        return page
     response: HttpResponse = _edge(request).not_found(request, exception)
     return response
 

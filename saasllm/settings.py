@@ -30,6 +30,9 @@ env = Env()
 # A .env beside manage.py is read when it exists; the real environment wins over it.
 Env.read_env(str(BASE_DIR / ".env"))
 
+# Of the project, as pyproject.toml (which no image has) says too.
+VERSION = "0.1.0"
+
 # --- What is where -----------------------------------------------------------------------------------------
 
 # Embedded: worker, sweeper and replies inside the serving process, no server to install. Set by `manage.py
@@ -186,6 +189,8 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "corsheaders",
     "rest_framework",
+    # Files of Swagger UI and Redoc, so that no page asks another host for them.
+    "drf_spectacular_sidecar",
     "apps.core",
     "apps.organizations",
     "apps.teams",
@@ -207,6 +212,7 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.usersessions",
     "apps.console.signing_in.apps.SigningInConfig",
+    "apps.openapi",
     "saasllm.apps.SaasllmConfig",
 ]
 

@@ -5,6 +5,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from apps.api import downloads, health
+from apps.openapi import views as documentation
 
 urlpatterns = [
     # First, since a path is compared with one after the other.
@@ -14,6 +15,9 @@ urlpatterns = [
     path("livez", health.health),
     path("readyz", health.ready),
     path("examples/typed_client.py", downloads.typed_client),
+    path("openapi.json", documentation.openapi_json),
+    path("docs", documentation.swagger_ui),
+    path("redoc", documentation.redoc),
     path("admin/", include("apps.console.signing_in.urls")),
     path("admin/", admin.site.urls),
     # Slashes are not appended for the API's sake; people type this one without.

@@ -8,6 +8,7 @@ import pytest
 from django.conf import settings
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import connection, transaction
+from django.test import Client
 
 from apps.catalog import services as catalog
 from apps.core import append_only, settings_store
@@ -19,6 +20,7 @@ from apps.limits import index as limits
 from apps.payments import currencies
 from apps.virtual_keys import services as virtual_keys
 from tests import make
+from tests.openapi import conformance
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -42,6 +44,22 @@ def _fresh_process_state() -> Iterator[None]:
     yield
     for each in caches:
         each.forget_cached()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _answers_are_as_described() -> Iterator[None]:
+    """Every answer that a test gets is held against the OpenAPI document."""
+    original = Client.request
+
+    def request(self: Client, **environ: Any) -> Any:
+        response = original(self, **environ)
+        wrong = conformance.problems(environ["REQUEST_METHOD"], environ["PATH_INFO"], response)
+        assert not wrong, wrong
+        return response
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Client, "request", request)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import CharField, Count, Q, QuerySet, Value
@@ -44,7 +44,7 @@ def matching(
     if wanted.job_type is not None:
         jobs = jobs.filter(job_type=wanted.job_type)
     if wanted.id_part:
-        jobs = _with_id_part(jobs, wanted.id_part)
+        jobs = with_id_part(jobs, wanted.id_part)
     if wanted.user_id is not None:
         jobs = jobs.filter(user_id=wanted.user_id)
     if wanted.is_charged is not None:
@@ -104,12 +104,15 @@ def calls_of(job: Job, *, limit: int, offset: int) -> list[Call]:
     return list(job.calls.select_related("payload")[offset : offset + limit])
 
 
-def _with_id_part(jobs: QuerySet[Job, Job], part: str) -> QuerySet[Job, Job]:
+def with_id_part(jobs: QuerySet[Any, Any], part: str, *, or_else: Q | None = None) -> QuerySet[Any, Any]:
+    """Jobs (or calls) whose id is `part` or has it in it, and those that `or_else` finds. Reads every id of `jobs`
+    unless it is whole."""
     whole = parse_uuid(part)
     if whole is not None:
         return jobs.filter(pk=whole)
     # Without dashes, as SQLite keeps an id: both databases find the same.
     digits = part.replace("-", "").lower()
-    return jobs.annotate(digits=Replace(Cast("pk", CharField()), Value("-"), Value(""))).filter(
-        digits__contains=digits
-    )
+    spelled: QuerySet[Any, Any] = jobs.annotate(digits=Replace(Cast("pk", CharField()), Value("-"), Value("")))
+    found = Q(digits__contains=digits)
+    matching: QuerySet[Any, Any] = spelled.filter(found | or_else if or_else else found)
+    return matching

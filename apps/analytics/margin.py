@@ -49,6 +49,10 @@ class Revenue:
         for name in _FIGURES:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
+    @property
+    def nanousd(self) -> int:
+        return self.money // MICROS
+
     def split(self, weights: list[int]) -> Iterator["Revenue"]:
         """Parts by weights that sum up to it."""
         parts = {name: usage.shares(getattr(self, name), weights) for name in _FIGURES}
@@ -68,7 +72,7 @@ class Margin:
 
     @property
     def revenue_nanousd(self) -> int:
-        return self.revenue.money // MICROS
+        return self.revenue.nanousd
 
     @property
     def margin_nanousd(self) -> int:
@@ -139,12 +143,16 @@ def _revenue(dimension: str, since: datetime | None, until: datetime | None) -> 
             "group", "several", "grant__kind", "grant__price_nanousd_per_credit"
         )
         for name, job_id, grant_kind, price, micros in priced.annotate(Sum("amount_micros")):
-            found[name, job_id].add(_paid(grant_kind, price, micros))
+            found[name, job_id].add(paid_by(grant_kind, price, micros))
     for revenue in found.values():
-        # What no lot paid was spent on the credit line: a later grant pays it, at a price not known here.
-        owed = revenue.charged_micros - revenue.refunded_micros - revenue.paid_micros
-        revenue.add(Revenue(money=owed * settings.CREDIT_LIST_PRICE_NANOUSD, estimated_micros=owed))
+        revenue.add(owed_at_list_price(revenue))
     return found
+
+
+def owed_at_list_price(revenue: Revenue) -> Revenue:
+    """What no lot paid was spent on the credit line: a later grant pays it, at a price not known here."""
+    owed = revenue.charged_micros - revenue.refunded_micros - revenue.paid_micros
+    return Revenue(money=owed * settings.CREDIT_LIST_PRICE_NANOUSD, estimated_micros=owed)
 
 
 def _of_jobs(
@@ -173,7 +181,8 @@ def _of_jobs(
     return found.values_list("group", "several")
 
 
-def _paid(kind: str, price_nanousd: int | None, micros: int) -> Revenue:
+def paid_by(kind: str, price_nanousd: int | None, micros: int) -> Revenue:
+    """What credits of such a grant were worth."""
     if kind not in _SOLD:
         return Revenue(paid_micros=micros)
     if price_nanousd is None:

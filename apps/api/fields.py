@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 from django.conf import settings
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints, WithJsonSchema
 from rest_framework.request import Request
 
 from apps.api.parsing import Input, InvalidBody, JSONObject, json_body, validate
@@ -45,7 +45,7 @@ Label = Annotated[str, StringConstraints(max_length=255)]
 Metadata = Annotated[JSONObject, AfterValidator(_fits)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Names = Annotated[list[Name], Field(max_length=1000)]
-Rate = Annotated[Decimal, BeforeValidator(exact_number)]
+Rate = Annotated[Decimal, BeforeValidator(exact_number), WithJsonSchema({"type": "number"}, mode="validation")]
 Reason = Annotated[str, StringConstraints(max_length=500)]
 
 

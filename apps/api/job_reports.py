@@ -8,7 +8,6 @@ from rest_framework.response import Response
 
 from apps.analytics import job_lists
 from apps.analytics.job_lists import Wanted
-from apps.api import present
 from apps.api.authentication import OperatorView
 from apps.api.dates import dates_of
 from apps.api.fields import query_error, query_text
@@ -16,7 +15,7 @@ from apps.api.listing import page
 from apps.core.clock import iso
 from apps.core.errors import InvalidRequest
 from apps.core.money import exact_credits, usd
-from apps.jobs import services
+from apps.jobs import receipt_wire, services
 from apps.jobs.models import Call, Job
 from apps.organizations.rights import Right
 from apps.teams import services as teams
@@ -109,7 +108,7 @@ def _summary(job: Job, retries: int) -> dict[str, Any]:
         "failed_calls": job.failed_calls,
         "retry_count": retries,
         "total_tokens": job.total_tokens,
-        "total_cost_usd": present.client_cost_usd(job, job.provider_cost_nanousd, places=6),
+        "total_cost_usd": receipt_wire.client_cost_usd(job, job.provider_cost_nanousd, places=6),
         "provider_cost_usd": usd(job.provider_cost_nanousd),
         "lost_cost_usd": usd(job.lost_cost_nanousd),
         "avg_latency_ms": job.latency_total_ms // job.successful_calls if job.successful_calls else 0,
@@ -136,7 +135,7 @@ def _call(job: Job, call: Call, *, with_texts: bool) -> dict[str, Any]:
         "input_cost_usd": _cost(call.prompt_tokens, call.input_nanousd_per_mtok),
         "output_cost_usd": _cost(call.completion_tokens, call.output_nanousd_per_mtok),
         "provider_cost_usd": usd(call.provider_cost_nanousd, places=8),
-        "client_cost_usd": present.client_cost_usd(job, call.provider_cost_nanousd, places=8),
+        "client_cost_usd": receipt_wire.client_cost_usd(job, call.provider_cost_nanousd, places=8),
         "model_pricing_input": _price(call.input_nanousd_per_mtok),
         "model_pricing_output": _price(call.output_nanousd_per_mtok),
         "latency_ms": call.latency_ms,

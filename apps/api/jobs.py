@@ -18,7 +18,7 @@ from apps.core.clock import iso
 from apps.core.errors import NotAllowed
 from apps.core.ids import parse_uuid
 from apps.credits import billing
-from apps.jobs import budgets, cancelling, escrow, services
+from apps.jobs import budgets, cancelling, escrow, receipt_wire, services
 from apps.jobs.errors import JobNotFound
 from apps.jobs.models import Call, Job
 from apps.organizations.rights import Right
@@ -191,7 +191,7 @@ class JobCosts(JobView):
         show_costs = self.caller.is_operator or billing.shows_costs(job.team)
 
         def cost(nanousd: int, places: int) -> float | None:
-            return present.client_cost_usd(job, nanousd, places=places, show_costs=show_costs)
+            return receipt_wire.client_cost_usd(job, nanousd, places=places, show_costs=show_costs)
 
         return Response(
             {

@@ -7,7 +7,8 @@ from typing import Any
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from apps.api import present, present_lots
+from apps.analytics.statement_files import transaction_type
+from apps.api import present_lots
 from apps.api.authentication import OperatorView
 from apps.api.fields import query_choice, query_flag, query_text
 from apps.api.instants import query_instant
@@ -87,7 +88,7 @@ def _entries(rows: Sequence[Entry]) -> list[dict[str, Any]]:
         {
             "transaction_id": str(each.pk),
             "kind": each.kind,
-            "transaction_type": present.transaction_type(each),
+            "transaction_type": transaction_type(each),
             "credits": exact_credits(each.amount_micros),
             "from": _side(each.debit_account, each.debit_seq, each.debit_balance_micros),
             "to": _side(each.credit_account, each.credit_seq, each.credit_balance_micros),

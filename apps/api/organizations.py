@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -116,9 +117,11 @@ class OrganizationList(OperatorView):
 
 
 class UpdateOrganizationInput(Input):
-    """What is to be different about an organization."""
+    """What is to be different about an organization; what is left out stays."""
 
-    time_zone: Text255
+    time_zone: Text255 | None = None
+    stores_content: bool | None = None
+    content_retention_h: int | None = None
 
 
 class OneOrganization(EitherView):
@@ -138,9 +141,25 @@ class OneOrganization(EitherView):
 
     def put(self, request: Request, organization_id: str) -> Response:
         body = parse(UpdateOrganizationInput, request)
-        organization = organizations.find(organization_id)
-        changed = organizations.set_time_zone(organization, body.time_zone, actor=self.caller.actor)
+        with transaction.atomic():
+            changed = self._change(organizations.find(organization_id), body)
         return Response(present.organization(changed, to_operator=True))
+
+    def _change(self, organization: Organization, body: UpdateOrganizationInput) -> Organization:
+        given = body.model_fields_set
+        if not given:
+            raise InvalidField("time_zone", "Give time_zone, stores_content or content_retention_h.")
+        if body.time_zone is not None:
+            organization = organizations.set_time_zone(organization, body.time_zone, actor=self.caller.actor)
+        if given & {"stores_content", "content_retention_h"}:
+            stores, hours = body.stores_content, body.content_retention_h
+            organization = organizations.set_content_retention(
+                organization,
+                stores_content=organization.stores_content if stores is None else stores,
+                retention_h=hours if "content_retention_h" in given else organization.content_retention_h,
+                actor=self.caller.actor,
+            )
+        return organization
 
 
 class OrganizationTeams(OperatorView):

@@ -6,15 +6,16 @@ from typing import Any
 
 import orjson
 
+from apps.analytics.statement_files import transaction_type
 from apps.catalog.services import TeamModels
 from apps.core.clock import iso, now
-from apps.core.money import exact_credits, usd, whole_credits
+from apps.core.money import exact_credits, whole_credits
 from apps.credits import pricing
 from apps.credits.allowances import Refill
 from apps.credits.billing import Balance, Plan, Posting
-from apps.credits.models import Entry
 from apps.jobs import escrow
 from apps.jobs.models import Call, Job
+from apps.jobs.receipt_wire import client_cost_usd
 from apps.jobs.streaming.chunks import completion_id, usage
 from apps.organizations.models import Organization
 from apps.teams.models import Team
@@ -25,14 +26,6 @@ def client_cost_nanousd(job: Job) -> int:
     """What a job's calls cost its customer: the provider's cost with the job's markup."""
     markup_ppm = (job.terms or {}).get("markup_ppm", 0)
     return pricing.client_cost_nanousd(job.provider_cost_nanousd, markup_ppm=markup_ppm)
-
-
-def client_cost_usd(job: Job, provider_nanousd: int, *, places: int, show_costs: bool = True) -> float | None:
-    """A provider cost with the job's markup, in dollars; None when the team does not see costs."""
-    if not show_costs:
-        return None
-    markup_ppm = (job.terms or {}).get("markup_ppm", 0)
-    return usd(pricing.client_cost_nanousd(provider_nanousd, markup_ppm=markup_ppm), places=places)
 
 
 def costs(job: Job, balance: Balance, *, show_costs: bool = True) -> dict[str, Any]:
@@ -178,6 +171,8 @@ def organization(found: Organization, *, to_operator: bool) -> dict[str, Any]:
         "display_currency": found.display_currency,
         "metadata": found.metadata,
         "time_zone": found.time_zone,
+        "stores_content": found.stores_content,
+        "content_retention_h": found.content_retention_h,
         "created_at": iso(found.created_at),
         "updated_at": iso(found.updated_at),
         "default_team": None,
@@ -268,28 +263,6 @@ def _status(found: Team, *, to_operator: bool) -> str:
 def _markup(plan: Plan, *, to_operator: bool) -> float | None:
     """Hidden from keys: with client costs it would tell what the provider takes."""
     return plan.cost_markup_percentage if to_operator else None
-
-
-# The ledger's kinds of entries in the wire's words.
-TRANSACTION_TYPES = {
-    "grant": "allocation",
-    "allocate": "allocation",
-    "reclaim": "adjustment",
-    "charge": "deduction",
-    "refund": "refund",
-    "take_back": "adjustment",
-    "expire": "adjustment",
-    "adjust": "adjustment",
-}
-
-
-# Grants that were paid for say so.
-PAYMENT_TYPES = {"payment:subscription": "subscription_payment", "payment:one_time": "one_time_payment"}
-
-
-def transaction_type(entry: Entry) -> str:
-    """The kind of an entry in the wire's words."""
-    return PAYMENT_TYPES.get(entry.source) or TRANSACTION_TYPES[entry.kind]
 
 
 def transaction(found: Team, posting: Posting) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, HttpResponse
+from django.template.response import SimpleTemplateResponse
 from django.utils import timezone
 
 POLICY = (
@@ -28,11 +29,7 @@ class ConsoleMiddleware:
             return self.get_response(request)
         with timezone.override(zone_of(request)):
             response = self.get_response(request)
-            if (
-                hasattr(response, "render")
-                and callable(response.render)
-                and not getattr(response, "is_rendered", True)
-            ):
+            if isinstance(response, SimpleTemplateResponse) and not response.is_rendered:
                 # Templates write times, so they are rendered while the zone is set.
                 response = response.render()
         response.headers.setdefault("Content-Security-Policy", POLICY)

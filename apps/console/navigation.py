@@ -28,6 +28,7 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "Customers",
         (
+            Item("Provision a customer", "person_add", "admin:provision", Right.CUSTOMERS_WRITE),
             Item("Organizations", "domain", "admin:organizations_organization_changelist"),
             Item("Teams", "groups", "admin:teams_team_changelist"),
             Item("Keys", "key", "admin:virtual_keys_virtualkey_changelist"),
@@ -50,6 +51,14 @@ SECTIONS: tuple[Section, ...] = (
             Item("Vouchers", "redeem", "admin:credits_voucher_changelist"),
             Item("Rate cards", "sell", "admin:credits_ratecard_changelist"),
             Item("Prices", "price_change", "admin:catalog_price_changelist"),
+            Item("Margin", "trending_up", "admin:margin"),
+            Item("Statements", "description", "admin:statements"),
+            Item("Payments", "payments", "admin:payments_payment_changelist"),
+            Item("Credit packs", "inventory_2", "admin:payments_creditpack_changelist"),
+            Item("Top-ups", "autorenew", "admin:payments_topup_changelist"),
+            Item("Currency rates", "currency_exchange", "admin:payments_currencyrate_changelist"),
+            Item("Refill rules", "event_repeat", "admin:credits_allowance_changelist"),
+            Item("Scheduled grants", "schedule", "admin:credits_scheduledgrant_changelist"),
         ),
     ),
     Section(
@@ -62,7 +71,13 @@ SECTIONS: tuple[Section, ...] = (
             Item("Limits", "speed", "admin:limits_limit_changelist"),
         ),
     ),
-    Section("Operations", (Item("Audit log", "history", "admin:core_auditentry_changelist"),)),
+    Section(
+        "Operations",
+        (
+            Item("System", "dns", "admin:system"),
+            Item("Audit log", "history", "admin:core_auditentry_changelist"),
+        ),
+    ),
     Section("Administration", (Item("Operators", "badge", "admin:organizations_user_changelist"),)),
 )
 

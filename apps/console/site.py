@@ -67,6 +67,13 @@ class ConsoleSite(UnfoldAdminSite):  # type: ignore[misc]
     def get_sidebar_list(self, request: HttpRequest) -> list[dict[str, Any]]:
         return navigation.sidebar(request)
 
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """At the address that Unfold gives its own search, which comes before our pages."""
+        from apps.console.pages.search import Search
+
+        response: HttpResponse = Search.as_view()(request)  # type: ignore[assignment]
+        return response
+
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         from apps.console.pages.dashboard import Dashboard
 

@@ -88,6 +88,12 @@ def find(request: Request) -> Slot | None:
     return Slot(row, is_replay=True)
 
 
+def known(scope: str, key: str) -> Slot | None:
+    """What the key's first use did, whatever was asked then: for a page that is only shown again."""
+    row = IdempotencyKey.objects.filter(scope=scope, key=key[:255]).first() if "\x00" not in key else None
+    return None if row is None else Slot(row, is_replay=True)
+
+
 def purge(older_than: timedelta, *, limit: int) -> int:
     """Forget keys past their window. Bounded per run."""
     ids = IdempotencyKey.objects.filter(created_at__lt=clock.from_now(-older_than.total_seconds())).values_list("id")

@@ -20,6 +20,8 @@ from apps.core.db import is_postgresql
 
 # The event that a run leaves.
 VERIFIED = "ledger.verified"
+# So many differences are named in it; its count tells of all.
+NAMED_MAX = 50
 
 log = logging.getLogger("saasllm.verification")
 
@@ -102,7 +104,8 @@ def verify_and_report() -> Report:
 
 def note(report: Report) -> None:
     """Leave the outcome of a run as an event."""
-    outcome: dict[str, Any] = report.as_json() | {"differences": len(report.differences)}
+    named = [asdict(difference) for difference in report.differences[:NAMED_MAX]]
+    outcome: dict[str, Any] = report.as_json() | {"differences": len(report.differences), "found": named}
     audit.emit(VERIFIED, subject="ledger", **outcome)
 
 

@@ -4,10 +4,14 @@ budget mode of a team are changed on the team's page, rate cards in `admin_cards
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, link_to_list
-from apps.core.admin_columns import credits_column, text_column, usd_column
+from apps.core.admin_columns import credits_column, text_column
+from apps.core.ids import parse_uuid
 from apps.core.money import exact_credits
 from apps.credits import admin_cards as admin_cards  # registers the pages of rate cards
 from apps.credits.models import (
@@ -74,74 +78,34 @@ class AccountAdmin(ReadOnlyAdmin):
 
     def page_links(self, obj: Account) -> list[PageLink]:
         return [
-            link_to_list("Credited entries", "credits.entry", credit_account__id__exact=obj.pk),
-            link_to_list("Debited entries", "credits.entry", debit_account__id__exact=obj.pk),
-            link_to_list("Grants", "credits.grant", account__id__exact=obj.pk),
+            link_to_list("Entries", "credits.entry", account=obj.pk),
+            link_to_list("Grants", "credits.grant", account=obj.pk, state="all"),
             link_to_list("Holds", "credits.hold", account__id__exact=obj.pk),
         ]
 
 
+class ConsoleRow(ReadOnlyAdmin):
+    """Of a model that has a page of the console: the plain page leads there."""
+
+    route: str
+    kwarg: str
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method != "GET":
+            answer: HttpResponse = super().change_view(request, object_id, *args, **kwargs)
+            return answer
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if parse_uuid(unquote(object_id)) is None:
+            raise Http404
+        return HttpResponseRedirect(reverse(f"admin:{self.route}", kwargs={self.kwarg: unquote(object_id)}))
+
+
 @admin.register(Entry)
-class EntryAdmin(ReadOnlyAdmin):
+class EntryAdmin(ConsoleRow):
     """The ledger itself: every movement of posted credits."""
 
-    list_display = (
-        "created_at",
-        "kind",
-        credits_column("amount_micros"),
-        "debit_account",
-        "credit_account",
-        "balance",
-        "job",
-        text_column("actor"),
-        text_column("reason"),
-    )
-    list_filter = ("kind", ("created_at", admin.DateFieldListFilter))
-    list_select_related = (
-        "debit_account__team",
-        "debit_account__organization",
-        "credit_account__team",
-        "credit_account__organization",
-    )
-    search_fields = (
-        "job__exact",
-        "external_id__exact",
-        "idempotency_key__exact",
-        "debit_account__team__team_id__exact",
-        "credit_account__team__team_id__exact",
-    )
-    search_help_text = "job id, payment reference, idempotency key or team id, each whole"
-    date_hierarchy = "created_at"
-    fields = (
-        "id",
-        "created_at",
-        "kind",
-        credits_column("amount_micros"),
-        "debit_account",
-        "debit_seq",
-        credits_column("debit_balance_micros", "debited side afterwards"),
-        "credit_account",
-        "credit_seq",
-        credits_column("credit_balance_micros", "credited side afterwards"),
-        "job",
-        "source",
-        "actor",
-        "reason",
-        "reverses",
-        "external_id",
-        "idempotency_key",
-    )
-
-    @admin.display(description="balance afterwards (credits)")
-    def balance(self, entry: Entry) -> str:
-        sides = (entry.debit_balance_micros, entry.credit_balance_micros)
-        return " / ".join(exact_credits(balance) for balance in sides if balance is not None)
-
-    def page_links(self, obj: Entry) -> list[PageLink]:
-        return [
-            link_to_list("Grants it used", "credits.grantuse", entry__id__exact=obj.pk),
-            link_to_list("Reversals", "credits.entry", reverses__id__exact=obj.pk),
-        ]
+    route, kwarg = "entry", "entry_id"
 
 
 @admin.register(Hold)
@@ -158,41 +122,10 @@ class HoldAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Grant)
-class GrantAdmin(ReadOnlyAdmin):
+class GrantAdmin(ConsoleRow):
     """Lots of credits, and what remains of them."""
 
-    list_display = (
-        "created_at",
-        "account",
-        "kind",
-        credits_column("amount_micros"),
-        credits_column("remaining_micros"),
-        "priority",
-        "expires_at",
-    )
-    list_filter = ("kind", ("created_at", admin.DateFieldListFilter), ("expires_at", admin.EmptyFieldListFilter))
-    list_select_related = ("account__team", "account__organization")
-    search_fields = ("account__team__team_id__exact", "account__organization__organization_id__exact")
-    search_help_text = f"{_OWNER_SEARCH}, whole, or the grant's id"
-    uuid_search_fields = ("id", "entry")
-    ordering = ("-created_at", "-id")
-    fields = (
-        "id",
-        "account",
-        "entry",
-        "kind",
-        "priority",
-        credits_column("amount_micros"),
-        credits_column("remaining_micros"),
-        usd_column("price_nanousd_per_credit", "price per credit"),
-        "effective_at",
-        "expires_at",
-        "source_grant",
-        "created_at",
-    )
-
-    def page_links(self, obj: Grant) -> list[PageLink]:
-        return [link_to_list("Uses", "credits.grantuse", grant__id__exact=obj.pk)]
+    route, kwarg = "grant", "grant_id"
 
 
 @admin.register(GrantUse)
@@ -326,42 +259,10 @@ class ScheduledGrantAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Voucher)
-class VoucherAdmin(ReadOnlyAdmin):
+class VoucherAdmin(ConsoleRow):
     """Codes that give credits. A code itself is kept nowhere."""
 
-    list_display = (
-        "hint",
-        credits_column("amount_micros"),
-        "kind",
-        "uses",
-        "max_uses",
-        "organization",
-        "expires_at",
-        "disabled_at",
-        text_column("note"),
-    )
-    list_filter = ("kind", ("disabled_at", admin.EmptyFieldListFilter), ("expires_at", admin.DateFieldListFilter))
-    list_select_related = ("organization",)
-    search_fields = ("hint", "note", "organization__organization_id")
-    ordering = ("-id",)
-    fields = (
-        "id",
-        "hint",
-        credits_column("amount_micros"),
-        "kind",
-        "max_uses",
-        "uses",
-        "organization",
-        "expires_at",
-        "credits_last_days",
-        "note",
-        "created_by",
-        "created_at",
-        "disabled_at",
-    )
-
-    def page_links(self, obj: Voucher) -> list[PageLink]:
-        return [link_to_list("Redemptions", "credits.redemption", voucher__id__exact=obj.pk)]
+    route, kwarg = "voucher", "voucher_id"
 
 
 @admin.register(Redemption)

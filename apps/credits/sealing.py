@@ -7,6 +7,7 @@ elsewhere (`manage.py ledger_seal --heads`) and in closed periods.
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, timedelta
 
 import orjson
@@ -69,6 +70,25 @@ def heads() -> Iterator[tuple[int, Block]]:
     newest = Block.objects.filter(account=OuterRef("account")).order_by("-number").values("pk")[:1]
     for block in Block.objects.filter(pk=Subquery(newest)).order_by("account").iterator():
         yield block.account_id, block
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The block that has an entry of an account, and whether the entry is what was sealed."""
+
+    block: Block
+    is_unchanged: bool
+
+
+def sealed(account_id: int, seq: int) -> Sealed | None:
+    """What is known of the account's entry of that number; None while no block has it."""
+    block = Block.objects.filter(account=account_id, first_seq__lte=seq, last_seq__gte=seq).first()
+    if block is None:
+        return None
+    place = (seq - block.first_seq) * DIGEST_BYTES
+    expected = bytes(block.digests)[place : place + DIGEST_BYTES]
+    _, digest = _digests(account_id, seq, seq).get(seq, (None, bytes(DIGEST_BYTES)))
+    return Sealed(block, is_unchanged=digest == expected)
 
 
 def blocks_hold_what_was_sealed() -> Iterator[Difference]:

@@ -2,6 +2,8 @@
 
 import secrets
 from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F, Q, QuerySet
@@ -10,7 +12,7 @@ from django.db.models.functions import Now
 from apps.core import audit, clock, crypto
 from apps.core.actors import Actor
 from apps.core.errors import InvalidField
-from apps.core.ids import parse_uuid
+from apps.core.ids import new_id, parse_uuid
 from apps.core.money import exact_credits
 from apps.credits import ledger
 from apps.credits.errors import VoucherNotFound, VoucherNotUsable, VoucherRedeemed
@@ -48,6 +50,7 @@ def create(
     expires_at: datetime | None = None,
     credits_last_days: int | None = None,
     note: str = "",
+    batch: UUID | None = None,
 ) -> tuple[Voucher, str]:
     """Make a voucher. Returns it and its code, which is kept nowhere. Raises: InvalidField, InvalidRequest."""
     ledger.require_amount(amount_micros)
@@ -65,6 +68,7 @@ def create(
             expires_at=expires_at,
             credits_last_days=credits_last_days,
             note=note,
+            batch=batch,
             created_by=str(actor),
         )
         audit.record(
@@ -100,6 +104,25 @@ def disable(voucher_id: str, *, actor: Actor) -> Voucher:
                 after={"disabled": True, "uses": found.uses, "max_uses": found.max_uses},
             )
     return find(voucher_id)
+
+
+def create_batch(count: int, *, actor: Actor, **terms: Any) -> tuple[UUID, list[tuple[Voucher, str]]]:
+    """Make so many vouchers on the same terms of `create`, all or none. Returns their batch, and them with their
+    codes. Raises: InvalidField, InvalidRequest."""
+    batch = new_id()
+    with transaction.atomic():
+        return batch, [create(actor=actor, batch=batch, **terms) for _ in range(count)]
+
+
+def disable_batch(batch: UUID, *, actor: Actor) -> int:
+    """Let nobody redeem what is left of a batch. Returns how many vouchers that were."""
+    with transaction.atomic():
+        # Locked by id, so that who redeems one meanwhile comes before or after.
+        usable = Voucher.objects.select_for_update().filter(batch=batch, disabled_at__isnull=True).order_by("pk")
+        left = [voucher for voucher in usable if voucher.uses < voucher.max_uses]
+        for voucher in left:
+            disable(str(voucher.pk), actor=actor)
+    return len(left)
 
 
 def redeem(team: Team, code: str, *, actor: Actor) -> Redemption:

@@ -5,7 +5,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models.functions import Now
 
-from apps.core import idempotency
+from apps.core import audit, idempotency
+from apps.core.actors import Actor
 from apps.core.ids import parse_uuid
 from apps.jobs import lifecycle, replies, statements
 from apps.jobs.errors import JobNotFound
@@ -28,8 +29,10 @@ def cancel_job(
     closed_by: str,
     reason: str | None = None,
     idempotent: idempotency.Request | None = None,
+    actor: Actor | None = None,
 ) -> tuple[Job, bool]:
-    """Cancel an open job. A closed one is returned as it is, whatever its verdict.
+    """Cancel an open job. A closed one is returned as it is, whatever its verdict. By an operator (`actor`) with an
+    audit row.
 
     Queued calls that nobody took are ended, with the job; running ones go on, streams until their worker next looks.
     Returns the job and whether this idempotency key was used before. Raises: JobNotFound, IdempotencyConflict.
@@ -46,6 +49,8 @@ def cancel_job(
         if not job.is_closed:
             # Job, calls, accounts: closing may release a hold.
             unclaimed = _locked_unclaimed(job) if job.open_calls else []
+            if actor is not None:
+                _audit(job, actor, reason or "")
             # Closed first, so that the end of its last call closes nothing itself.
             lifecycle.close_job(job, Job.Status.CANCELLED, closed_by=closed_by, error_message=reason)
             unmade = [call for call in unclaimed if lifecycle.end_call(job.pk, call.pk, _UNMADE, claim=0)]
@@ -56,6 +61,18 @@ def cancel_job(
     if job.status == Job.Status.CANCELLED and job.open_calls:
         _ask_to_stop(job)
     return job, is_replay
+
+
+def _audit(job: Job, actor: Actor, reason: str) -> None:
+    audit.record(
+        "job.cancel",
+        actor=actor,
+        kind="job",
+        id=str(job.pk),
+        before={"status": job.status},
+        after={"status": Job.Status.CANCELLED},
+        reason=reason,
+    )
 
 
 def _locked_unclaimed(job: Job) -> list[Call]:

@@ -119,6 +119,7 @@ class Job(models.Model):
         indexes = [
             models.Index(fields=["team", "-created_at"], name="job_team"),
             models.Index(fields=["organization", "-created_at"], name="job_organization"),
+            # For lists over all tenants. Ids come in the order of time, so that an insert goes to its right edge.
             models.Index(fields=["-created_at", "-id"], name="job_newest"),
             models.Index(
                 fields=["active_at"],

@@ -372,5 +372,19 @@ def _expire_credits() -> int:
 
 
 def _forget_payloads() -> int:
-    ids = list(CallPayload.objects.filter(expires_at__lt=Now()).values_list("pk", flat=True)[:BATCH])
-    return CallPayload.objects.filter(pk__in=ids).delete()[0]
+    """Delete texts whose time is over, except those that their organization keeps longer: they are looked at again
+    when that is over, at the latest after a day, so that a shorter retention holds soon."""
+    due = CallPayload.objects.filter(expires_at__lt=Now()).order_by("expires_at")
+    rows = due.values_list(
+        "pk", "call__ended_at", "call__organization__stores_content", "call__organization__content_retention_h"
+    )
+    now, kept, over = clock.db_now(), [], []
+    for pk, ended_at, stores_content, retention_h in rows[:BATCH]:
+        until = ended_at + timedelta(hours=retention_h) if stores_content and retention_h and ended_at else now
+        if until > now:
+            kept.append(CallPayload(pk=pk, expires_at=min(until, now + timedelta(days=1))))
+        else:
+            over.append(pk)
+    if kept:
+        CallPayload.objects.bulk_update(kept, ["expires_at"])
+    return CallPayload.objects.filter(pk__in=over).delete()[0]

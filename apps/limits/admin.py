@@ -1,4 +1,4 @@
-"""Limits, spend windows and refusals to read. Limits are set on the console's pages, /admin/limit/<id>/."""
+"""Limits and spend windows to read. Limits are set on the console's pages, /admin/limit/<id>/."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from apps.core.admin_base import ReadOnlyAdmin
-from apps.core.admin_columns import credits_column, json_column, text_column
-from apps.limits.models import Decision, Limit, SpendWindow
+from apps.core.admin_columns import credits_column, text_column
+from apps.limits.models import Limit, SpendWindow
 
 
 @admin.register(Limit)
@@ -51,37 +51,4 @@ class SpendWindowAdmin(ReadOnlyAdmin):
         "ends_at",
         credits_column("used_micros"),
         credits_column("held_micros"),
-    )
-
-
-@admin.register(Decision)
-class DecisionAdmin(ReadOnlyAdmin):
-    """Refused calls: which limit said no, and how the others stood."""
-
-    list_display = (
-        "created_at",
-        "code",
-        "team",
-        text_column("model"),
-        text_column("user_id"),
-        text_column("message"),
-    )
-    list_filter = ("code", ("created_at", admin.DateFieldListFilter))
-    list_select_related = ("team",)
-    search_fields = ("team__team_id__exact", "job_id__exact", "key_id__exact", "user_id__exact")
-    search_help_text = "team id, job id, key id, end user or the refusal's id, each whole"
-    uuid_search_fields = ("id",)
-    ordering = ("-created_at", "-id")
-    fields = (
-        "id",
-        "created_at",
-        "organization",
-        "team",
-        "key_id",
-        "job_id",
-        "model",
-        "user_id",
-        "code",
-        "message",
-        json_column("limits"),
     )

@@ -6,109 +6,18 @@ Invariant: only who may change operators changes them and their roles, so nobody
 from typing import Any, cast
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 
-from apps.core.admin_base import AuditedAdmin, PageLink, ReadOnlyAdmin, actor_of, is_confirmed, link_to_list
+from apps.core.admin_base import AuditedAdmin, ReadOnlyAdmin
 from apps.core.admin_columns import json_column, text_column
-from apps.core.admin_forms import ObjectField, ReasonForm
-from apps.organizations import operators, services
-from apps.organizations.models import Membership, OperatorToken, Organization, User
+from apps.organizations import operators
+from apps.organizations.models import OperatorToken, User
 from apps.organizations.operators import Change
-
-
-class NewOrganization(forms.Form):
-    """What an organization starts with."""
-
-    organization_id = forms.CharField(
-        max_length=255,
-        help_text="the id that API callers use; it cannot be changed and is never reused",
-        widget=forms.TextInput(attrs={"class": "vTextField"}),
-    )
-    name = forms.CharField(max_length=255, widget=forms.TextInput(attrs={"class": "vTextField"}))
-    metadata = ObjectField(required=False, initial=dict, help_text="a JSON object; empty for none")
-
-
-@admin.register(Organization)
-class OrganizationAdmin(AuditedAdmin):
-    """An organization is suspended and resumed, never deleted: its ledger stays."""
-
-    audit_kind = "organization"
-    audit_fields = ("name", "metadata", "time_zone")
-    list_display = ("organization_id", text_column("name"), "status", text_column("status_reason"), "created_at")
-    list_filter = ("status", ("created_at", admin.DateFieldListFilter))
-    search_fields = ("organization_id", "name")
-    actions = ("suspend", "resume")
-    fields = (
-        "organization_id",
-        "name",
-        "status",
-        "status_reason",
-        "time_zone",
-        "metadata",
-        "created_at",
-        "updated_at",
-    )
-    readonly_fields = ("organization_id", "status", "status_reason", "created_at", "updated_at")
-
-    def audit_id(self, obj: Organization) -> str:
-        return obj.organization_id
-
-    def page_links(self, obj: Organization) -> list[PageLink]:
-        return [
-            link_to_list("Teams", "teams.team", organization__id__exact=obj.pk),
-            link_to_list("Members", "organizations.membership", organization__id__exact=obj.pk),
-        ]
-
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        if not self.has_add_permission(request):
-            raise PermissionDenied
-        form = NewOrganization(request.POST or None)
-
-        def act() -> HttpResponse:
-            given = form.cleaned_data
-            made = services.create(
-                organization_id=given["organization_id"],
-                name=given["name"],
-                metadata=given["metadata"],
-                actor=actor_of(request),
-            )
-            messages.success(request, f"Organization {made.organization_id} was created.")
-            return HttpResponseRedirect(self.object_url(made))
-
-        return self.service_form(request, form, title="Add organization", submit="Create organization", act=act)
-
-    @admin.action(description="Suspend selected %(verbose_name_plural)s", permissions=["change"])
-    def suspend(self, request: HttpRequest, queryset: QuerySet[Organization]) -> HttpResponse | None:
-        note = "Their teams open no job and start no call until they are resumed."
-        return self._set_status(request, queryset, "suspend", Organization.Status.SUSPENDED, note)
-
-    @admin.action(description="Resume selected %(verbose_name_plural)s", permissions=["change"])
-    def resume(self, request: HttpRequest, queryset: QuerySet[Organization]) -> HttpResponse | None:
-        return self._set_status(request, queryset, "resume", Organization.Status.ACTIVE, "Their teams work again.")
-
-    def _set_status(
-        self, request: HttpRequest, queryset: QuerySet[Organization], verb: str, status: str, note: str
-    ) -> HttpResponse | None:
-        form = ReasonForm(request.POST if is_confirmed(request) else None)
-        title = f"{verb.capitalize()} organizations"
-        page = self.ask(request, queryset, form, action=verb, title=title, note=note)
-        if page is not None:
-            return page
-        for organization in queryset:
-            services.set_status(
-                organization, status=status, actor=actor_of(request), reason=form.cleaned_data["reason"]
-            )
-            messages.success(request, f"{organization.organization_id} is {status}.")
-        return None
 
 
 class NewUser(AdminUserCreationForm):
@@ -186,25 +95,6 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
 
 
 admin.site.unregister(Group)
-
-
-@admin.register(Membership)
-class MembershipAdmin(AuditedAdmin):
-    """A user's place in an organization; the place can be taken away, who and where cannot be changed."""
-
-    audit_kind = "membership"
-    audit_fields = ("organization", "user", "role")
-    is_deletable = True
-    list_display = ("user", "organization", "role", "created_at")
-    list_filter = ("role", ("created_at", admin.DateFieldListFilter))
-    list_select_related = ("user", "organization")
-    search_fields = ("user__email", "organization__organization_id")
-    autocomplete_fields = ("user", "organization")
-    fields = ("organization", "user", "role", "created_at")
-    ordering = ("organization__organization_id", "user__email")
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("created_at",) if obj is None else ("organization", "user", "created_at")
 
 
 @admin.register(OperatorToken)

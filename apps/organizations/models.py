@@ -44,6 +44,12 @@ class Organization(models.Model):
     display_currency = models.CharField(
         max_length=3, default="USD", db_default="USD", help_text="ISO 4217; in which it is shown its costs too"
     )
+    stores_content = models.BooleanField(
+        default=False, db_default=False, help_text="whether operators may see what its calls asked and answered"
+    )
+    content_retention_h = models.PositiveIntegerField(
+        null=True, blank=True, help_text="hours that content is kept after a call; none: PAYLOAD_RETENTION_H"
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -1,8 +1,9 @@
 """Create, find, suspend and resume organizations."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
@@ -15,6 +16,8 @@ from apps.organizations.errors import OrganizationExists, OrganizationNotFound
 from apps.organizations.models import Organization, validate_time_zone
 
 ID_MAX_LENGTH = 255
+# A year.
+CONTENT_RETENTION_H_MAX = 366 * 24
 
 
 def require_public_id(field: str, value: str) -> None:
@@ -120,4 +123,72 @@ def set_time_zone(organization: Organization, name: str, *, actor: Actor) -> Org
             )
             locked.time_zone = name
             locked.save(update_fields=["time_zone", "updated_at"])
+    return locked
+
+
+def update(
+    organization: Organization,
+    *,
+    actor: Actor,
+    name: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    time_zone: str | None = None,
+) -> Organization:
+    """Change an organization's name, metadata or time zone; what is None stays. Raises: InvalidField."""
+    with transaction.atomic():
+        if time_zone is not None:
+            organization = set_time_zone(organization, time_zone, actor=actor)
+        locked = tenancy.locked(organization)
+        given = {"name": name, "metadata": metadata}
+        after = {key: value for key, value in given.items() if value is not None and value != getattr(locked, key)}
+        if after:
+            before = {key: getattr(locked, key) for key in after}
+            for key, value in after.items():
+                setattr(locked, key, value)
+            locked.save(update_fields=[*after, "updated_at"])
+            audit.record(
+                "organization.update",
+                actor=actor,
+                kind="organization",
+                id=locked.organization_id,
+                before=before,
+                after=after,
+            )
+    return locked
+
+
+def content_kept_for(organization: Organization) -> timedelta:
+    """How long after a call its content may be seen, where it is stored."""
+    hours = organization.content_retention_h
+    return timedelta(hours=settings.PAYLOAD_RETENTION_H if hours is None else hours)
+
+
+def set_content_retention(
+    organization: Organization, *, stores_content: bool, retention_h: int | None, actor: Actor, reason: str = ""
+) -> Organization:
+    """Say whether what its calls asked and answered may be seen, and for how many hours after each (None: as by
+    default). Repeats of a request need the texts for PAYLOAD_RETENTION_H, so that they are deleted no sooner.
+
+    Raises: InvalidField.
+    """
+    if retention_h is not None and not 1 <= retention_h <= CONTENT_RETENTION_H_MAX:
+        raise InvalidField(
+            "content_retention_h", f"Must be 1 to {CONTENT_RETENTION_H_MAX} hours, or null.", value=retention_h
+        )
+    after = {"stores_content": stores_content, "content_retention_h": retention_h}
+    with transaction.atomic():
+        locked = tenancy.locked(organization)
+        before = {name: getattr(locked, name) for name in after}
+        if before != after:
+            audit.record(
+                "organization.content",
+                actor=actor,
+                kind="organization",
+                id=locked.organization_id,
+                before=before,
+                after=after,
+                reason=reason,
+            )
+            locked.stores_content, locked.content_retention_h = stores_content, retention_h
+            locked.save(update_fields=[*after, "updated_at"])
     return locked

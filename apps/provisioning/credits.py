@@ -149,6 +149,19 @@ def _set_allocation(
     return ledger.adjust(team, amount_micros=-difference, actor=actor, key=key, reason=reason or "Allocation lowered")
 
 
+def take(team: Team, *, micros: int, actor: Actor, key: str, reason: str) -> Entry:
+    """Take credits out of a team's general wallet by an operator's decision, once per `key`.
+
+    Raises: InsufficientCredits when less can be spent, IdempotencyConflict, InvalidRequest.
+    """
+    with transaction.atomic():
+        ledger.lock_wallet(team)
+        before = billing.balance(team).allocated_micros
+        entry = ledger.adjust(team, amount_micros=micros, actor=actor, key=key, reason=reason)
+        _audit_allocation(team, before, billing.balance(team).allocated_micros, actor=actor, reason=reason)
+    return entry
+
+
 def fund_pool(
     organization: Organization,
     *,

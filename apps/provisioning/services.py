@@ -1,6 +1,7 @@
 """Writes that span teams, models, keys and credits: one function each, used by API, admin and commands alike."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,8 +11,9 @@ from apps.catalog import services as catalog
 from apps.core.actors import Actor
 from apps.core.errors import DomainError, InvalidRequest
 from apps.core.ids import new_id
+from apps.core.money import NANOUSD, decimal_to_int
 from apps.credits import billing, ledger
-from apps.credits.models import Entry
+from apps.credits.models import Entry, Grant
 from apps.organizations import services as organizations
 from apps.organizations.models import Organization
 from apps.provisioning.credits import add_credits, set_allocation
@@ -19,6 +21,25 @@ from apps.teams import services as teams
 from apps.teams.models import Team
 from apps.virtual_keys import services as virtual_keys
 from apps.virtual_keys.models import VirtualKey
+
+
+@dataclass(frozen=True, slots=True)
+class CreditTerms:
+    """Of a team's first credits: their kind, when they expire, the payment they were bought with."""
+
+    kind: Grant.Kind = Grant.Kind.PAID
+    expires_at: datetime | None = None
+    payment_id: str | None = None
+    payment_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlan:
+    """A team's first key."""
+
+    name: str = "first key"
+    scopes: list[str] = field(default_factory=list)
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +57,8 @@ class TeamPlan:
     credits_per_dollar: Decimal | None = None
     tokens_per_credit: int | None = None
     cost_markup_percentage: Decimal | None = None
-    key_name: str = "first key"
+    credit_terms: CreditTerms = CreditTerms()
+    key: KeyPlan = KeyPlan()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +76,104 @@ def create_team(organization: Organization, plan: TeamPlan, *, actor: Actor) -> 
     Raises: what its parts raise (TeamExists, AliasNotFound, InvalidRequest, InvalidField).
     """
     with transaction.atomic():
-        team = teams.create(organization, team_id=plan.team_id, alias=plan.alias, metadata=plan.metadata, actor=actor)
-        if plan.access_groups or plan.model_groups:
-            catalog.set_team_models(
-                team, actor=actor, access_groups=plan.access_groups, model_groups=plan.model_groups
-            )
-        if plan.default_model is not None:
-            catalog.set_team_default(team, plan.default_model, actor=actor)
-        if (
-            plan.budget_mode not in (None, "job_based")
-            or plan.credits_per_dollar is not None
-            or plan.tokens_per_credit is not None
-            or plan.cost_markup_percentage is not None
-        ):
-            billing.change_plan(
-                team,
-                actor=actor,
-                budget_mode=plan.budget_mode,
-                credits_per_dollar=plan.credits_per_dollar,
-                tokens_per_credit=plan.tokens_per_credit,
-                cost_markup_percentage=plan.cost_markup_percentage,
-            )
-        ledger.open_wallet(team)
-        if plan.credits:
-            add_credits(team, credits=plan.credits, actor=actor, key="initial", reason="Initial allocation")
-        key, secret = virtual_keys.issue(team, actor=actor, name=plan.key_name)
+        team = _create_team(organization, plan, actor=actor)
+        key, secret = _first_key(team, plan.key, actor=actor)
     return ProvisionedTeam(team, key, secret)
+
+
+def _create_team(organization: Organization, plan: TeamPlan, *, actor: Actor) -> Team:
+    team = teams.create(organization, team_id=plan.team_id, alias=plan.alias, metadata=plan.metadata, actor=actor)
+    if plan.access_groups or plan.model_groups:
+        catalog.set_team_models(team, actor=actor, access_groups=plan.access_groups, model_groups=plan.model_groups)
+    if plan.default_model is not None:
+        catalog.set_team_default(team, plan.default_model, actor=actor)
+    if (
+        plan.budget_mode not in (None, "job_based")
+        or plan.credits_per_dollar is not None
+        or plan.tokens_per_credit is not None
+        or plan.cost_markup_percentage is not None
+    ):
+        billing.change_plan(
+            team,
+            actor=actor,
+            budget_mode=plan.budget_mode,
+            credits_per_dollar=plan.credits_per_dollar,
+            tokens_per_credit=plan.tokens_per_credit,
+            cost_markup_percentage=plan.cost_markup_percentage,
+        )
+    ledger.open_wallet(team)
+    if plan.credits:
+        _grant_first(team, plan, actor=actor)
+    return team
+
+
+def _grant_first(team: Team, plan: TeamPlan, *, actor: Actor) -> None:
+    terms = plan.credit_terms
+    price = None
+    if terms.payment_usd is not None:
+        price = decimal_to_int(terms.payment_usd / plan.credits, scale=NANOUSD)
+    add_credits(
+        team,
+        credits=plan.credits,
+        actor=actor,
+        key="initial",
+        reason="Initial allocation",
+        kind=terms.kind,
+        expires_at=terms.expires_at,
+        external_id=terms.payment_id,
+        price_nanousd_per_credit=price,
+    )
+
+
+def _first_key(team: Team, plan: KeyPlan, *, actor: Actor) -> tuple[VirtualKey, str]:
+    return virtual_keys.issue(team, actor=actor, name=plan.name, scopes=plan.scopes, expires_at=plan.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerPlan:
+    """A customer to be: an organization that exists, or a new one by its name, and a team of it.
+
+    Without `has_key` the team has no key yet.
+    """
+
+    organization_id: str
+    team: TeamPlan
+    new_organization: str | None = None
+    time_zone: str = "UTC"
+    has_key: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionedCustomer:
+    """What was made. `secret` is shown once, None without a key."""
+
+    organization: Organization
+    team: Team
+    key: VirtualKey | None
+    secret: str | None
+
+
+def provision(plan: CustomerPlan, *, actor: Actor) -> ProvisionedCustomer:
+    """Make a customer that can call at once: organization, team, models, credits and key, all of it or nothing.
+
+    Raises: what its parts raise (OrganizationExists, OrganizationNotFound, TeamExists, AliasNotFound, InvalidField,
+    InvalidRequest, IdempotencyConflict for a payment that came before).
+    """
+    with transaction.atomic():
+        if plan.new_organization is None:
+            organization = organizations.find(plan.organization_id)
+        else:
+            organization = organizations.create(
+                organization_id=plan.organization_id,
+                name=plan.new_organization,
+                time_zone=plan.time_zone,
+                actor=actor,
+            )
+        team = _create_team(organization, plan.team, actor=actor)
+        if not plan.has_key:
+            return ProvisionedCustomer(organization, team, None, None)
+        key, secret = _first_key(team, plan.team.key, actor=actor)
+    return ProvisionedCustomer(organization, team, key, secret)
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,7 +224,16 @@ def prefixes(teams: list[Team]) -> dict[int, str | None]:
     return dict(found)
 
 
-def rotate(key: VirtualKey, *, actor: Actor, overlap_s: int) -> tuple[VirtualKey, str]:
+def find_any(key_id: str) -> VirtualKey:
+    """A key of any team, with its team and organization, for operators. Raises: KeyNotFound."""
+    parsed = parse_uuid(key_id)
+    key = VirtualKey.objects.select_related("team__organization").filter(pk=parsed).first() if parsed else None
+    if key is None:
+        raise KeyNotFound(f"There is no key '{key_id[:100]}'")
+    return key
+
+
+def rotate(key: VirtualKey, *, actor: Actor, overlap_s: int, reason: str = "") -> tuple[VirtualKey, str]:
     """Replace a key by a new one with the same rights; the old one works for `overlap_s` more seconds.
 
     Raises: KeyNotUsable when the key is revoked, expired or was rotated before.
@@ -248,16 +257,16 @@ def rotate(key: VirtualKey, *, actor: Actor, overlap_s: int) -> tuple[VirtualKey
         VirtualKey.objects.filter(pk=old.pk).update(
             replaced_by=new, expires_at=Least(F("expires_at"), ends) if old.expires_at else ends
         )
-        _audit("key.rotate", old, actor, after={"replaced_by": str(new.pk), "overlap_s": overlap_s})
+        _audit("key.rotate", old, actor, after={"replaced_by": str(new.pk), "overlap_s": overlap_s}, reason=reason)
     forget_cached()
     return new, secret
 
 
-def revoke(key: VirtualKey, *, actor: Actor) -> VirtualKey:
+def revoke(key: VirtualKey, *, actor: Actor, reason: str = "") -> VirtualKey:
     """End a key now. A repeat changes nothing."""
     with transaction.atomic():
         if VirtualKey.objects.filter(pk=key.pk, revoked_at__isnull=True).update(revoked_at=Now()):
-            _audit("key.revoke", key, actor, before={"revoked": False}, after={"revoked": True})
+            _audit("key.revoke", key, actor, before={"revoked": False}, after={"revoked": True}, reason=reason)
     forget_cached()
     key.refresh_from_db()
     return key
@@ -281,6 +290,7 @@ def _audit(
     *,
     before: dict[str, object] | None = None,
     after: dict[str, object] | None = None,
+    reason: str = "",
 ) -> None:
     audit.record(
         action,
@@ -289,4 +299,5 @@ def _audit(
         id=str(key.pk),
         before=before,
         after={"team_id": key.team.team_id, **(after or {})},
+        reason=reason,
     )

@@ -4,51 +4,15 @@ import pytest
 from django.utils.html import escape
 
 from apps.core.models import AuditEntry
-from apps.jobs import services
-from apps.jobs.models import Attempt, Call, CallPayload, Job
+from apps.jobs.models import Attempt, Call, Job
 from apps.teams.models import Team
 from tests import make
-from tests.admin.rows import SECRET_PROMPT, ask, fill
+from tests.admin.rows import SECRET_PROMPT, fill
 
-PAYLOADS = "/admin/jobs/callpayload/"
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "\u202egnp.exe", "x" * 255]
 
 
-def test_payload_pages_show_sizes_and_never_contents(site):
-    fill(1)
-    payload = CallPayload.objects.first()
-
-    pages = [site.get(page).content.decode() for page in (PAYLOADS, f"{PAYLOADS}{payload.pk}/change/")]
-
-    size_bytes = len(payload.request.encode())
-    assert all(str(size_bytes) in page.replace(",", "") for page in pages)
-    assert all(SECRET_PROMPT not in page for page in pages)
-
-
-def test_size_counts_bytes_not_characters(site, acme):
-    job, _ = services.open_job(acme.principal, services.NewJob("query"))
-    ask(acme, job.pk)
-    CallPayload.objects.update(request="é" * 50_001)
-    assert "100002" in site.get(PAYLOADS).content.decode().replace(",", "")
-
-
-def test_contents_are_not_even_read(site, django_assert_num_queries):
-    fill(1)
-    with django_assert_num_queries(5) as captured:
-        site.get(PAYLOADS)
-    rows = [query["sql"] for query in captured if "callpayload" in query["sql"]]
-    assert not any('"jobs_callpayload"."request",' in sql for sql in rows)
-
-
-@pytest.mark.parametrize("lookup", ["request__contains", "response__startswith", "call_metadata__regex"])
-def test_contents_cannot_be_guessed_by_filters(site, lookup):
-    fill(1)
-    assert site.get(PAYLOADS, {lookup: "the prompt"}).status_code == 400
-
-
-@pytest.mark.parametrize(
-    "page", ["jobs/call/?payload__request__contains=a", "jobs/attempt/?call__payload__request__contains=a"]
-)
+@pytest.mark.parametrize("page", ["jobs/attempt/?call__payload__request__contains=a"])
 def test_contents_cannot_be_guessed_through_relations(site, page):
     fill(1)
     assert site.get(f"/admin/{page}").status_code == 400
@@ -59,9 +23,9 @@ def test_prompt_is_on_no_page_of_a_job(site):
     job, call, attempt = Job.objects.first(), Call.objects.first(), Attempt.objects.first()
     pages = [
         "/admin/jobs/job/",
-        f"/admin/jobs/job/{job.pk}/change/",
+        f"/admin/job/{job.pk}/",
+        f"/admin/job/{job.pk}/?call={call.pk}",
         "/admin/jobs/call/",
-        f"/admin/jobs/call/{call.pk}/change/",
         "/admin/jobs/attempt/",
         f"/admin/jobs/attempt/{attempt.pk}/change/",
         "/admin/core/event/",
@@ -88,10 +52,11 @@ def test_hostile_text_stays_text_on_every_page(site, acme, text):
     audit = AuditEntry.objects.get(action="x")
     pages = [
         "/admin/teams/team/",
-        f"/admin/teams/team/{team.pk}/change/",
-        f"/admin/teams/team/{team.pk}/grant-credits/",
+        f"/admin/team/{team.team_id}/",
+        f"/admin/team/{team.team_id}/suspend/",
+        f"/admin/team/{team.team_id}/grant/",
         "/admin/jobs/job/",
-        f"/admin/jobs/job/{job.pk}/change/",
+        f"/admin/job/{job.pk}/",
         "/admin/core/auditentry/",
         f"/admin/core/auditentry/{audit.pk}/change/",
     ]
@@ -117,6 +82,6 @@ def test_hostile_name_is_escaped_in_the_messages_about_it(site):
 def test_pages_carry_amounts_with_their_unit_and_no_raw_micros(site):
     fill(1)
     page = site.get("/admin/credits/entry/").content.decode()
-    assert "Amount (credits)" in page
+    assert ">Credits</th>" in page
     assert "1.5" in page
     assert "1500000" not in page

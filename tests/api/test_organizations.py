@@ -100,11 +100,40 @@ def test_one_organization_by_operator_and_by_its_own_key(acme, operator, team_ke
         "display_currency",
         "metadata",
         "time_zone",
+        "stores_content",
+        "content_retention_h",
         "created_at",
         "updated_at",
         "default_team",
     }
     assert by_key["default_team"] is None
+
+
+def test_content_is_stored_only_where_the_organization_says(acme, operator):
+    path = f"/api/organizations/{acme.organization.organization_id}"
+    assert operator.get(path).json()["stores_content"] is False
+
+    changed = operator.put(path, {"stores_content": True, "content_retention_h": 72}).json()
+    assert (changed["stores_content"], changed["content_retention_h"]) == (True, 72)
+    row = AuditEntry.objects.get(action="organization.content")
+    assert row.before == {"stores_content": False, "content_retention_h": None}
+
+    # What is left out stays; null is the default again.
+    assert operator.put(path, {"time_zone": "Europe/Berlin"}).json()["content_retention_h"] == 72
+    assert operator.put(path, {"content_retention_h": None}).json()["content_retention_h"] is None
+    assert operator.get(path).json()["stores_content"] is True
+
+
+@pytest.mark.parametrize("hours", [0, -1, 366 * 24 + 1])
+def test_absurd_retention_is_refused_and_changes_nothing(acme, operator, hours):
+    path = f"/api/organizations/{acme.organization.organization_id}"
+    answer = operator.put(path, {"time_zone": "Europe/Berlin", "content_retention_h": hours})
+    assert located(answer) == [["body", "content_retention_h"]]
+    assert operator.get(path).json()["time_zone"] == "UTC"
+
+
+def test_an_update_of_nothing_is_refused(acme, operator):
+    assert operator.put(f"/api/organizations/{acme.organization.organization_id}", {}).status_code == 422
 
 
 def test_list_has_the_active_ones_in_order(operator):

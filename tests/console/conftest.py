@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from apps.core import settings_store
+from apps.core.short_cache import ShortCache
 from apps.organizations.models import User
 
 PASSWORD = "correct horse battery"
@@ -13,7 +15,9 @@ CAST = {"owner": "Ana", "admin": "Ali", "billing": "Bo", "support": "Sam", "view
 
 
 @pytest.fixture(autouse=True)
-def _settings(settings: Any) -> None:
+def _settings(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Settings that operators change are asked for now and then: not in the middle of counting queries.
+    monkeypatch.setattr(settings_store, "_rows", ShortCache(seconds=3600, size=1))
     settings.EMBEDDED = True  # the demo provider answers
     # The default hasher is slow on purpose.
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -31,6 +35,7 @@ def browser_of(db: None) -> Callable[[str], Client]:
             user = User.objects.create_user(email, PASSWORD, role=role, display_name=name)
         client = Client(**more)
         client.force_login(user)
+        settings_store.everything()
         return client
 
     return sign_in

@@ -58,7 +58,7 @@ def test_team_has_all_of_its_plan():
         budget_mode="consumption_usd",
         credits_per_dollar=Decimal("2.5"),
         cost_markup_percentage=Decimal(20),
-        key_name="backend",
+        key=provisioning.KeyPlan(name="backend"),
     )
 
     made = provisioning.create_team(make.organization(), plan, actor=make.TESTER)

@@ -7,7 +7,7 @@ once; its second answer is the first one's.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from django import forms
@@ -21,7 +21,7 @@ from apps.console.pages.base import Page
 from apps.core import crypto, idempotency
 from apps.core.actors import Actor
 from apps.core.admin_base import actor_of
-from apps.core.errors import Conflict, DomainError, InvalidField
+from apps.core.errors import Conflict, DomainError, IdempotencyConflict, InvalidField
 from apps.core.ids import new_id
 from apps.organizations import rights
 
@@ -56,9 +56,11 @@ class Done:
     url: str
     secret: str = ""
     secret_label: str = ""
+    # What else the result's page shows, of public ids alone.
+    more: dict[str, str] = field(default_factory=dict)
 
     def as_ids(self) -> dict[str, str]:
-        return {"message": self.message, "url": self.url, "secret_label": self.secret_label}
+        return {"message": self.message, "url": self.url, "secret_label": self.secret_label, **self.more}
 
 
 class ActionForm(forms.Form):
@@ -197,15 +199,18 @@ class Action(Page):
         self.load(**kwargs)
         form = self.make_form(request.POST)
         if "preview" in request.POST:
-            asked = form.asked() if form.is_valid() else None
-            return self.render(
-                request, {"preview": self.preview(asked), "form": form}, template="console/actions/preview.html"
-            )
+            context = {"preview": self.preview(self.typed_so_far(form)), "form": form}
+            return self.render(request, context, template="console/actions/preview.html")
         if not form.is_valid():
-            return self.form_page(request, form, self.preview(None), status=422)
+            return self.form_page(request, form, self.preview(self.typed_so_far(form)), status=422)
         asked = form.asked()
         self.require_right_to(asked)
-        first = self.answer_of_the_first(form)
+        try:
+            first = self.answer_of_the_first(form)
+        except IdempotencyConflict:
+            # By the browser's back button, and then something else typed.
+            form.add_error(None, "This form was used before with something else typed. Open it again.")
+            return self.form_page(request, form, self.preview(asked), status=422)
         if first is not None:
             return first
         try:
@@ -216,6 +221,10 @@ class Action(Page):
         if now.seen != form.cleaned_data["seen"]:
             return self.changed_meanwhile(request, form, now)
         return self.act(request, form, asked, now)
+
+    def typed_so_far(self, form: ActionForm) -> dict[str, Any] | None:
+        """What a preview needs: all but the reason and what is typed to confirm, which come last."""
+        return {"reason": "", **form.asked()} if set(form.errors) <= {"reason", "typed"} else None
 
     def act(self, request: HttpRequest, form: ActionForm, asked: dict[str, Any], now: Preview) -> HttpResponse:
         try:
@@ -228,8 +237,8 @@ class Action(Page):
         except StaleState as error:
             return self.stale(request, error)
         except DomainError as error:
-            field = str(error.errors[0]["loc"][-1]) if isinstance(error, InvalidField) else None
-            form.add_error(field if field in form.fields else None, error.message)
+            at = str(error.errors[0]["loc"][-1]) if isinstance(error, InvalidField) else None
+            form.add_error(at if at in form.fields else None, error.message)
             return self.form_page(request, form, now, status=422)
         return self.show(request, slot, is_replay=False)
 

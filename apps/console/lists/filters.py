@@ -127,11 +127,15 @@ class Between(Filter):
     def apply(self, rows: QuerySet[Any], given: QueryDict) -> tuple[QuerySet[Any], str]:
         low, high = (self._amount(given.get(name, "").strip()) for name in self.names)
         if low is not None:
-            rows = rows.filter(**{f"{self.field}__gte": low})
+            rows = rows.filter(**{f"{self.field}__gte": self.of(low)})
         if high is not None:
-            rows = rows.filter(**{f"{self.field}__lte": high})
+            rows = rows.filter(**{f"{self.field}__lte": self.of(high)})
         first, last = (given.get(name, "").strip() for name in self.names)
         return rows, f"{first or '…'} to {last or '…'}"
+
+    def of(self, amount: int) -> Any:
+        """As the column compares it."""
+        return amount
 
     def _amount(self, text: str) -> int | None:
         if not text:

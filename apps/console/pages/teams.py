@@ -1,118 +1,162 @@
-"""Teams: their list, and one team."""
+"""Teams: their list."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from django.db.models import F, OuterRef, QuerySet, Subquery
-from django.urls import reverse
+from django.db.models import Count, F, FilteredRelation, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.html import format_html
 
-from apps.console import formats
+from apps.console import formats, links, spending, thresholds
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage, prefix_or_word
+from apps.console.lists.columns import Column
 from apps.console.lists.filters import Choice, Known
-from apps.console.pages.base import Button, Crumb, ObjectPage, Tab
 from apps.console.templatetags import console as tags
-from apps.credits import billing
-from apps.credits.models import Account
+from apps.jobs.models import Job
+from apps.limits.models import Decision
 from apps.organizations.models import Organization
-from apps.organizations.rights import Right
-from apps.teams import services
 from apps.teams.models import Team
 
+_QUIET = timedelta(days=30)
 
-def url_of(team: Team) -> str:
-    return reverse("admin:team", kwargs={"team_id": team.team_id})
+
+def with_wallet(teams: QuerySet[Any]) -> QuerySet[Any]:
+    """Teams with what their general wallet has, and its rank of `thresholds`."""
+    general = Q(accounts__kind="wallet", accounts__restriction="")
+    rows: QuerySet[Any] = (
+        teams.annotate(wallet=FilteredRelation("accounts", condition=general))
+        .annotate(
+            allocated_micros=F("wallet__allocated_micros"),
+            held_micros=F("wallet__held_micros"),
+            available_micros=F("wallet__posted_micros") - F("wallet__held_micros"),
+        )
+        .annotate(rank=thresholds.rank("available_micros", "allocated_micros"))
+    )
+    return rows
+
+
+def with_activity(teams: QuerySet[Any]) -> QuerySet[Any]:
+    """Teams with when their newest job last changed."""
+    newest = Job.objects.filter(team=OuterRef("pk")).order_by("-created_at", "-id")
+    rows: QuerySet[Any] = teams.annotate(active_at=Subquery(newest.values("active_at")[:1]))
+    return rows
+
+
+def add_recent(teams: Sequence[Any]) -> None:
+    """What each spent in 7 days, how long it lasts, and refusals of 24 h. Two queries."""
+    spent = spending.in_pace(teams)
+    since = timezone.now() - timedelta(hours=24)
+    counted = Decision.objects.filter(team__in=list(teams), created_at__gte=since).order_by()
+    refused = dict(counted.values_list("team").annotate(Count("pk")))
+    for team in teams:
+        team.spent_micros = spent.get(team.pk, 0)
+        team.days_left = spending.days_left(team.available_micros or 0, team.spent_micros)
+        team.refusals = refused.get(team.pk, 0)
+
+
+def _available(team: Any) -> Any:
+    word = thresholds.word_of_rank(team.rank)
+    amount = formats.credits(team.available_micros)
+    if not word:
+        return amount
+    share = tags.bar(max(0, team.available_micros), team.allocated_micros)
+    return format_html("{} {} {}", amount, tags.state(word), share)
+
+
+def _refusals(team: Any) -> Any:
+    if not team.refusals:
+        return "0"
+    url = links.rows("limits_decision", team=team.team_id, range="24h")
+    return format_html('<a href="{}">{}</a>', url, formats.count(team.refusals))
+
+
+def _spent(team: Any) -> Any:
+    url = links.rows("jobs_job", team=team.team_id, range="7d")
+    return format_html('<a href="{}">{}</a>', url, formats.credits(team.spent_micros))
+
+
+def _id_and_name(team: Any) -> Any:
+    return format_html(
+        '<a href="{}">{}</a>{}',
+        links.team(team.team_id),
+        formats.harmless(team.team_id),
+        format_html('<br><span class="c-quiet">{}</span>', tags.text(team.alias, 80)) if team.alias else "",
+    )
+
+
+def team_columns(*, with_organization: bool) -> tuple[Column, ...]:
+    """The columns of teams, in their list and on their organization's page. The list alone can be sorted."""
+
+    def by(field: str) -> str:
+        return field if with_organization else ""
+
+    of = (
+        columns.link(
+            "Organization",
+            lambda team: team.organization.organization_id,
+            lambda team: links.organization(team.organization.organization_id),
+            place="second",
+        ),
+    )
+    return (
+        Column("Team", _id_and_name, lambda team: team.team_id, "first", order=by("team_id")),
+        *(of if with_organization else ()),
+        columns.state("State", lambda team: team.status),
+        Column("Available", _available, _exported("available_micros"), "amount", True, by("rank")),
+        columns.credits("Held", lambda team: team.held_micros),
+        Column("Days left", lambda team: formats.count(team.days_left), lambda team: team.days_left, "rest", True),
+        Column("Spent 7 d", _spent, _exported("spent_micros"), "rest", True),
+        Column("Refusals 24 h", _refusals, lambda team: team.refusals, "rest", True),
+        columns.when("Last active", lambda team: team.active_at, place="second", order=by("active_at")),
+    )
+
+
+def _exported(name: str) -> Any:
+    return columns.credits("", lambda team: getattr(team, name)).export
+
+
+def _is_quiet(_: str) -> Q:
+    return Q(active_at__isnull=True) | Q(active_at__lt=timezone.now() - _QUIET)
 
 
 class TeamList(ListPage):
     title = "Teams"
     noun = "teams"
-    line = "A team holds keys and credits, and makes calls."
+    line = "A team holds keys and credits, and makes calls. Who runs out of credits comes first."
     search_help = "team id, name or organization"
-    ordering = ("team_id",)
+    # Within a rank, who was active last comes first.
+    ordering = ("rank", "-recent_at", "team_id")
     export_name = "teams"
-    empty = Empty("A team holds keys and credits.")
-    columns = (
-        columns.link("Team", lambda team: team.team_id, url_of, order="team_id"),
-        columns.text("Name", lambda team: team.alias),
-        columns.text("Organization", lambda team: team.organization.organization_id, place="second"),
-        columns.state("State", lambda team: team.status),
-        columns.credits("Available", lambda team: team.available_micros, place="amount", order="available_micros"),
-        columns.credits("Held", lambda team: team.held_micros, order="held_micros"),
-        columns.when("Created", lambda team: team.created_at, place="rest", order="created_at"),
-    )
+    empty = Empty("A team holds keys and credits.", "Provision a customer", "/admin/provision/")
+    columns = team_columns(with_organization=True)
     filters = (
         Choice("state", "State", choices=Team.Status.choices, lookup="status"),
+        Choice(
+            "balance",
+            "Balance",
+            choices=thresholds.CHOICES,
+            conditions=lambda word: Q(rank=thresholds.RANKS[word]),
+        ),
         Known(
             "organization",
             "Organization",
             find=lambda value: Organization.objects.filter(organization_id=value).first(),
         ),
+        Choice("quiet", "No activity", choices=[("30d", "for 30 days")], conditions=_is_quiet),
     )
 
     def get_rows(self) -> QuerySet[Any]:
-        wallet = Account.objects.filter(team=OuterRef("pk"), kind=Account.Kind.WALLET, restriction="")
-        rows: QuerySet[Any] = Team.objects.select_related("organization").annotate(
-            available_micros=Subquery(wallet.values(amount=F("posted_micros") - F("held_micros"))[:1]),
-            held_micros=Subquery(wallet.values("held_micros")[:1]),
-        )
+        rows: QuerySet[Any] = with_activity(with_wallet(Team.objects.select_related("organization")))
+        rows = rows.annotate(recent_at=Coalesce("active_at", "created_at"))
         return rows
+
+    def decorate(self, rows: Sequence[Any]) -> None:
+        add_recent(rows)
 
     def search(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
         found = prefix_or_word(term, starts=("team_id", "organization__organization_id"), contains=("alias",))
-        return rows.filter(found)
-
-
-class TeamPage(ObjectPage):
-    route = "team"
-    tabs = (Tab("", "Overview", "console/pages/team/overview.html"),)
-    obj: Team
-
-    def load(self, team_id: str = "", **kwargs: Any) -> None:
-        self.obj = services.find(team_id)
-        self.title = self.obj.team_id
-        self.balance = billing.balance(self.obj)
-
-    def url_kwargs(self) -> dict[str, Any]:
-        return {"team_id": self.obj.team_id}
-
-    def crumbs(self) -> Sequence[Crumb]:
-        return (Crumb("Teams", reverse("admin:teams_team_changelist")),)
-
-    def state(self) -> str:
-        return self.obj.status
-
-    def sentence(self) -> str:
-        if self.obj.status == Team.Status.ACTIVE:
-            return f"Active. {formats.credits_in_words(self.balance.spendable_micros)} available."
-        reason = f": “{self.obj.status_reason}”" if self.obj.status_reason else ""
-        return (
-            f"{self.obj.status.capitalize()}{reason}. New jobs and calls are refused; running calls finish;"
-            " completing and reading work."
-        )
-
-    def facts(self) -> Sequence[tuple[str, Any]]:
-        return (
-            ("Available", formats.credits(self.balance.spendable_micros)),
-            ("Held", formats.credits(self.balance.held_micros)),
-            ("Posted", formats.credits(self.balance.posted_micros)),
-            ("Used", formats.credits(self.balance.used_micros)),
-        )
-
-    def about(self) -> Sequence[tuple[str, Any]]:
-        return (
-            ("Organization", tags.text(self.obj.organization.organization_id)),
-            ("Name", tags.text(self.obj.alias)),
-            ("Created", tags.when(self.obj.created_at)),
-        )
-
-    def buttons(self) -> Sequence[Button]:
-        if self.obj.status == Team.Status.ACTIVE:
-            return (
-                Button("Suspend", reverse("admin:team_suspend", kwargs=self.url_kwargs()), Right.STATE_WRITE),
-                Button("Pause", reverse("admin:team_pause", kwargs=self.url_kwargs()), Right.STATE_WRITE),
-            )
-        return (Button("Resume", reverse("admin:team_resume", kwargs=self.url_kwargs()), Right.STATE_WRITE, True),)
-
-    def tab_overview(self) -> dict[str, Any]:
-        return {"balance": self.balance}
+        narrowed: QuerySet[Any] = rows.filter(found)
+        return narrowed

@@ -49,7 +49,8 @@ def when(instant: datetime | None, unknown: str = formats.UNKNOWN) -> SafeString
     if instant is None:
         return format_html("{}", unknown)
     return format_html(
-        '<time datetime="{}" title="{}" tabindex="0">{} <span class="c-quiet">· {}</span></time>',
+        '<time datetime="{}" title="{}" tabindex="0">{} <span class="c-quiet">'
+        '<span class="c-dot">· </span>{}</span></time>',
         clock.iso(instant),
         formats.instant_in_full(instant),
         formats.ago(instant),

@@ -6,7 +6,7 @@ changed, and the guard, the change and the new balance must be one statement. Se
 """
 
 from apps.credits.ledger.accounts import ensure_system_accounts, insufficient, job_types_of, lock_wallet, open_wallet
-from apps.credits.ledger.balances import is_due, require_amount
+from apps.credits.ledger.balances import is_due, lock, require_amount
 from apps.credits.ledger.charging import Charge, charge
 from apps.credits.ledger.corrections import adjust, reverse, reversible_micros
 from apps.credits.ledger.expiry import due_on, expire_due
@@ -31,6 +31,7 @@ __all__ = [
     "insufficient",
     "is_due",
     "job_types_of",
+    "lock",
     "lock_wallet",
     "open_wallet",
     "reclaim",

@@ -127,6 +127,7 @@ class Voucher(models.Model):
         null=True, blank=True, help_text="days that the credits last, counted from when they are redeemed"
     )
     note = models.CharField(max_length=255, blank=True)
+    batch = models.UUIDField(null=True, blank=True, db_index=True, help_text="of those that were made together")
     created_by = models.CharField(max_length=255)
     disabled_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)

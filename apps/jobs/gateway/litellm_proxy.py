@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import requests
 from django.conf import settings
 
 from apps.jobs.gateway import openai_http
@@ -29,6 +30,13 @@ class LiteLLMProxy:
     def embed(self, request: EmbeddingRequest, *, timeout_s: float) -> Embeddings:
         """See `Gateway`."""
         return openai_http.embed(_proxy(), request, timeout_s=timeout_s, has_cost=True)
+
+
+def alive(*, timeout_s: float) -> str:
+    """The version that the proxy names, or "alive". Raises: OSError when it does not answer well in time."""
+    answer = requests.get(f"{settings.LITELLM_BASE_URL}/health/liveliness", timeout=timeout_s, allow_redirects=False)
+    answer.raise_for_status()
+    return str(answer.headers.get("x-litellm-version") or "alive")[:50]
 
 
 def _proxy() -> Target:

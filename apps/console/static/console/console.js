@@ -1,5 +1,6 @@
 // The console's behaviour. No inline scripts and no eval of our own: it also runs under a strict policy.
-(() => {
+// Unfold loads it in the head, without `defer`: it begins when the page is there.
+document.addEventListener("DOMContentLoaded", () => {
   "use strict";
   const say = (text) => { const live = document.getElementById("console-live"); if (live) live.textContent = text; };
 
@@ -13,6 +14,11 @@
     const copy = event.target.closest("[data-copy]");
     if (copy) {
       navigator.clipboard.writeText(copy.dataset.copy).then(() => say("Copied"), () => say("Could not copy. Select the text instead."));
+      return;
+    }
+    const part = event.target.closest("[data-copy-of]");
+    if (part) {
+      navigator.clipboard.writeText(document.getElementById(part.dataset.copyOf).textContent).then(() => say("Copied"), () => say("Could not copy. Select the text instead."));
       return;
     }
     const show = event.target.closest("[data-show]");
@@ -57,6 +63,19 @@
     form.addEventListener("change", ask);
   });
 
+  // An id follows the name it is proposed from, until somebody types another.
+  document.querySelectorAll("[data-proposed-from]").forEach((field) => {
+    const source = field.form.elements[field.dataset.proposedFrom];
+    let own = field.value !== "";
+    field.addEventListener("input", (event) => { if (event.isTrusted) own = field.value !== ""; });
+    source.addEventListener("input", () => {
+      if (own) return;
+      const id = source.value.toLowerCase().normalize("NFKD").replace(/[\u0300-\u036f]/g, "").replace(/[^a-z0-9._:@-]+/g, "-").replace(/^[^a-z0-9]+|-+$/g, "");
+      field.value = id && `${id}${field.dataset.proposedEnd || ""}`;
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+    });
+  });
+
   // A secret that was not stored: leaving asks.
   const stored = document.querySelector("[data-stored]");
   if (stored) {
@@ -86,17 +105,26 @@
   if (dialog) {
     let timer, running, wanted = "";
     const form = dialog.querySelector("form");
-    const load = async () => {
+    let pending = Promise.resolve();
+    // Enter waits for the answer that is under way: the same term is not asked for twice.
+    const load = () => {
       const asked = term.value.trim();
-      if (asked === wanted) return;
-      wanted = asked;
+      if (asked !== wanted) {
+        wanted = asked;
+        pending = ask(asked);
+      }
+      return pending;
+    };
+    const ask = async (asked) => {
       if (running) running.abort();
       running = new AbortController();
       const data = new FormData(form);
       data.append("fragment", "1");
       try {
         const answer = await fetch(form.action, { method: "POST", body: data, signal: running.signal, credentials: "same-origin" });
-        results.innerHTML = answer.ok ? await answer.text() : "<p>Search did not answer. Try again.</p>";
+        const shown = answer.ok ? await answer.text() : "<p>Search did not answer. Try again.</p>";
+        if (asked !== wanted) return;
+        results.innerHTML = shown;
         hits().forEach((each, i) => { each.id = `console-hit-${i}`; each.setAttribute("role", "option"); });
         term.setAttribute("aria-expanded", String(hits().length > 0));
         at = -1;
@@ -146,6 +174,46 @@
     setTimeout(load, panel.hasAttribute("data-now") ? 0 : every);
   });
 
+  // Panels that load by themselves when they come into view, four at once, each failing alone:
+  // <div data-panel="url" data-label="latency" data-every="60">. `data-every` loads again while the page is seen.
+  let loading = 0;
+  const queue = [];
+  function next() {
+    while (loading < 4 && queue.length) { loading += 1; queue.shift()().finally(() => { loading -= 1; next(); }); }
+  }
+  async function loadPanel(panel, url) {
+    panel.setAttribute("aria-busy", "true");
+    try {
+      const answer = await fetch(url, { credentials: "same-origin" });
+      if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
+      panel.innerHTML = await answer.text();
+      draw(panel);
+    } catch {
+      panel.replaceChildren();
+      const line = document.createElement("p");
+      line.className = "c-error";
+      line.textContent = `Could not load ${panel.dataset.label}. `;
+      const again = document.createElement("button");
+      again.type = "button"; again.className = "c-button"; again.textContent = "Retry";
+      again.addEventListener("click", () => loadPanel(panel, url));
+      line.append(again);
+      panel.append(line);
+    }
+    panel.removeAttribute("aria-busy");
+  }
+  const ask = (panel) => { queue.push(() => loadPanel(panel, panel.dataset.panel)); next(); };
+  const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (entry.isIntersecting) { seen.unobserve(entry.target); ask(entry.target); }
+  }), { rootMargin: "200px" });
+  document.querySelectorAll("[data-panel]").forEach((panel) => {
+    if (!panel.hasAttribute("data-loaded")) seen.observe(panel);
+    if (panel.dataset.every) setInterval(() => { if (document.visibilityState === "visible") ask(panel); }, Number(panel.dataset.every) * 1000);
+  });
+  document.addEventListener("click", (event) => {
+    const sort = event.target.closest("[data-load]");
+    if (sort) loadPanel(sort.closest("[data-panel]"), sort.dataset.load);
+  });
+
   // Charts
   const palette = { light: ["#4338ca", "#0f766e", "#b45309", "#be123c", "#0369a1", "#6d28d9", "#4d7c0f", "#475569", "#9a3412"], dark: ["#a5b4fc", "#5eead4", "#fcd34d", "#fda4af", "#7dd3fc", "#c4b5fd", "#bef264", "#cbd5e1", "#fdba74"] };
   const dashes = [[], [6, 4], [2, 3], [10, 3, 2, 3], [4, 2], [8, 8], [1, 4], [12, 4], []];
@@ -178,6 +246,6 @@
       }));
     });
   }
-  document.addEventListener("DOMContentLoaded", () => draw());
+  draw();
   new MutationObserver(() => draw()).observe(document.documentElement, { attributes: true, attributeFilter: ["class"] });
-})();
+});

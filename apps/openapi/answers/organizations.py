@@ -1,0 +1,54 @@
+"""Answers about organizations."""
+
+from typing import NotRequired
+
+from typing_extensions import TypedDict
+
+from apps.openapi.answers.teams import Team
+from apps.openapi.kinds import Id, Instant, Metadata, OrganizationStatus
+
+
+class DefaultTeam(Team):
+    """The organization's first team with its key."""
+
+    key_id: Id
+
+
+class DefaultTeamFailed(TypedDict):
+    """Why the organization's first team could not be made."""
+
+    error: str
+
+
+class Organization(TypedDict):
+    """An organization. Why it was suspended is for operators."""
+
+    organization_id: str
+    name: str
+    status: OrganizationStatus
+    display_currency: str
+    metadata: Metadata
+    time_zone: str
+    created_at: Instant
+    updated_at: Instant
+    default_team: DefaultTeam | DefaultTeamFailed | None
+    status_reason: NotRequired[str | None]
+
+
+class OrganizationTeams(TypedDict):
+    """A page of an organization's teams."""
+
+    organization_id: str
+    team_count: int
+    teams: list[Team]
+
+
+class OrganizationStatusChanged(TypedDict):
+    """An organization's status before and after."""
+
+    organization_id: str
+    status: OrganizationStatus
+    previous_status: OrganizationStatus
+    updated_at: Instant
+    reason: str | None
+    message: str

@@ -1,0 +1,49 @@
+"""Customers."""
+
+from apps.api.fields import ReasonInput
+from apps.api.organizations import STATUSES, CreateOrganizationInput, StatusInput, UpdateOrganizationInput
+from apps.openapi import parameters
+from apps.openapi.answers.organizations import Organization, OrganizationStatusChanged, OrganizationTeams
+from apps.openapi.operation import OPERATORS, Operation
+
+TAG = "Organizations"
+
+OPERATIONS = {
+    "GET /api/organizations": Operation(
+        "List organizations",
+        answer=list[Organization],
+        query=(
+            parameters.choice("status", "Only those of this status; active ones without it.", (*STATUSES, "all")),
+            *parameters.page(100),
+        ),
+    ),
+    "POST /api/organizations/create": Operation(
+        "Create an organization with its first team",
+        answer=Organization,
+        body=CreateOrganizationInput,
+        idempotent=True,
+        errors=(400,),
+    ),
+    "GET /api/organizations/{organization_id}": Operation("Show an organization", answer=Organization),
+    "PUT /api/organizations/{organization_id}": Operation(
+        "Change an organization", answer=Organization, body=UpdateOrganizationInput, security=OPERATORS
+    ),
+    "GET /api/organizations/{organization_id}/teams": Operation(
+        "List an organization's teams", answer=OrganizationTeams, query=(*parameters.page(100),)
+    ),
+    "PUT /api/organizations/{organization_id}/status": Operation(
+        "Set an organization's status", answer=OrganizationStatusChanged, body=StatusInput
+    ),
+    "POST /api/organizations/{organization_id}/suspend": Operation(
+        "Suspend an organization", answer=OrganizationStatusChanged, body=ReasonInput, idempotent=True
+    ),
+    "PUT /api/organizations/{organization_id}/suspend": Operation(
+        "Suspend an organization", answer=OrganizationStatusChanged, body=ReasonInput
+    ),
+    "POST /api/organizations/{organization_id}/resume": Operation(
+        "Resume an organization", answer=OrganizationStatusChanged, body=ReasonInput, idempotent=True
+    ),
+    "PUT /api/organizations/{organization_id}/resume": Operation(
+        "Resume an organization", answer=OrganizationStatusChanged, body=ReasonInput
+    ),
+}
