@@ -34,7 +34,7 @@ LED_BY_CONSOLE = [
     model
     for model in OURS
     if isinstance(admin.site._registry.get(model), LedByConsole)
-    or model._meta.label in ("credits.Entry", "credits.Grant", "credits.Voucher")
+    or model._meta.label in ("credits.Entry", "credits.Grant", "credits.Voucher", "credits.RateCard", "limits.Limit")
 ]
 
 every_model = pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label_lower)

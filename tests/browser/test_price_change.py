@@ -11,19 +11,20 @@ from tests.browser.conftest import shoot
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def work(customer: make.Customer) -> str:
-    """A completed job of one call. Its id."""
+def begin(customer: make.Customer) -> tuple[str, str]:
+    """A job and its call, which is not answered yet. Their ids."""
     job, _ = services.open_job(customer.principal, services.NewJob("resume"))
-    close(customer, job.pk)
-    return str(job.pk)
-
-
-def close(customer: make.Customer, job_id: object) -> None:
     body = {"messages": [{"role": "user", "content": "x"}]}
-    request = services.CallRequest(body=body, fingerprint=str(job_id))
-    call = services.submit_call(customer.principal, request, job_id=str(job_id), wait_s=28, reply_to="")
-    execution.run_call(str(call.call_id))
-    services.complete_job(customer.team, job_id=str(job_id), verdict="completed", closed_by="test")
+    request = services.CallRequest(body=body, fingerprint=str(job.pk))
+    call = services.submit_call(customer.principal, request, job_id=str(job.pk), wait_s=28, reply_to="")
+    return str(job.pk), str(call.call_id)
+
+
+def finish(customer: make.Customer, job_id: str, call_id: str) -> str:
+    """The call is answered and the job completed. Its id."""
+    execution.run_call(call_id)
+    services.complete_job(customer.team, job_id=job_id, verdict="completed", closed_by="test")
+    return job_id
 
 
 def charged(job_id: str) -> int:
@@ -39,8 +40,8 @@ def test_price_of_a_job_type_goes_from_12_to_15(open_browser):
         terms=card_terms.columns(card_terms.TermsInput(mode="flat", price_credits=12)),
     )
     cards.activate(card, 1, actor=make.TESTER)
-    assert charged(work(acme)) == 12_000_000
-    running, _ = services.open_job(acme.principal, services.NewJob("resume"))
+    assert charged(finish(acme, *begin(acme))) == 12_000_000
+    running = begin(acme)
 
     page = open_browser("billing")
     page.goto("/admin/credits/ratecard/")
@@ -49,9 +50,12 @@ def test_price_of_a_job_type_goes_from_12_to_15(open_browser):
     second_tab.goto(f"/admin/card/{card.pk}/edit/")
     second_tab.get_by_label("Minimum, credits").fill("2")
 
+    page.bring_to_front()
     page.get_by_role("link", name="New draft").click()
+    page.wait_for_url("**/edit/")
     page.get_by_label("Price, credits").fill("15")
-    page.get_by_text("completed 15 credits").first.wait_for()
+    page.get_by_label("Price, credits").press("Tab")
+    page.get_by_text("completed 15 credits").first.wait_for(timeout=4000)
     shoot(page, "card-edit")
     page.get_by_role("button", name="Save draft").click()
     page.wait_for_url("**/draft/")
@@ -74,9 +78,8 @@ def test_price_of_a_job_type_goes_from_12_to_15(open_browser):
     page.wait_for_url(f"**/admin/card/{card.pk}/")
     page.get_by_text("15 credits a job").first.wait_for()
 
-    close(acme, running.pk)
-    assert charged(str(running.pk)) == 12_000_000
-    assert charged(work(acme)) == 15_000_000
+    assert charged(finish(acme, *running)) == 12_000_000
+    assert charged(finish(acme, *begin(acme))) == 15_000_000
 
     second_tab.get_by_role("button", name="Save draft").click()
     second_tab.get_by_text("Version 2 came into force after you started from 1.").wait_for()
