@@ -2,6 +2,7 @@
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Page
 from apps.openapi.kinds import AccountKind, EntryKind, Exact, Id, Instant, LotKind, TransactionType
 
 
@@ -15,10 +16,9 @@ class Period(TypedDict):
     accounts: int
 
 
-class Periods(TypedDict):
+class Periods(Page):
     """A page of closed months, newest first."""
 
-    total: int
     periods: list[Period]
 
 
