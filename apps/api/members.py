@@ -9,13 +9,14 @@ from apps.api import present_people as present
 from apps.api.authentication import OperatorView, Partly
 from apps.api.fields import Label
 from apps.api.idempotent import respond
-from apps.api.listing import page
+from apps.api.listing import listed, require_page
 from apps.api.operators import Email, Role
 from apps.api.parsing import Input, parse
 from apps.organizations import members
 from apps.organizations import services as organizations
 from apps.organizations.rights import Right
 
+_ORDERS = {"email": "user__email", "role": "role", "created_at": "created_at"}
 # What `rights.LIMITED` leaves to support is members alone, so all of this lies within it.
 _WRITES = Partly(Right.CUSTOMERS_WRITE)
 
@@ -40,9 +41,10 @@ class MemberList(OperatorView):
     rights = {"GET": Right.VIEW, "POST": _WRITES}
 
     def get(self, request: Request, organization_id: str) -> Response:
-        limit, offset = page(request, default=100)
-        found = members.listing(organizations.find(organization_id))[offset : offset + limit]
-        return Response([present.member(each) for each in found])
+        require_page(request)
+        matching = members.listing(organizations.find(organization_id))
+        found = listed(request, matching, default=100, orders=_ORDERS)
+        return found.array(present.member(each) for each in found.rows)
 
     def post(self, request: Request, organization_id: str) -> Response:
         body = parse(InviteInput, request)

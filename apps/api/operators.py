@@ -10,12 +10,14 @@ from apps.api import present_people as present
 from apps.api.authentication import OperatorView, Partly
 from apps.api.fields import FutureInstant, Label, Names
 from apps.api.idempotent import respond
-from apps.api.listing import page
+from apps.api.listing import listed, require_page
 from apps.api.parsing import Input, parse
 from apps.organizations import operators, tokens
 from apps.organizations.operators import Change
 from apps.organizations.rights import Right
 
+_ORDERS = {"last_login_at": "last_login"} | {name: name for name in ("email", "role", "created_at")}
+_TOKEN_ORDERS = {name: name for name in ("name", "expires_at", "created_at")}
 Email = Annotated[str, Field(max_length=254)]
 Role = Annotated[str, Field(max_length=32)]
 Zone = Annotated[str, Field(max_length=64)]
@@ -53,8 +55,8 @@ class OperatorList(OperatorView):
     rights = {"GET": Right.VIEW, "POST": Partly(Right.OPERATORS_WRITE)}
 
     def get(self, request: Request) -> Response:
-        limit, offset = page(request, default=100)
-        return Response([present.operator(each) for each in operators.listing()[offset : offset + limit]])
+        found = listed(request, operators.listing(), default=100, orders=_ORDERS)
+        return found.array(present.operator(each) for each in found.rows)
 
     def post(self, request: Request) -> Response:
         body = parse(NewOperatorInput, request)
@@ -96,9 +98,9 @@ class OperatorTokens(OperatorView):
     rights = {"GET": Right.VIEW, "POST": Partly(Right.OPERATORS_WRITE)}
 
     def get(self, request: Request, user_id: str) -> Response:
-        limit, offset = page(request, default=100)
-        found = tokens.listing(operators.find(user_id))[offset : offset + limit]
-        return Response([present.token(each) for each in found])
+        require_page(request)
+        found = listed(request, tokens.listing(operators.find(user_id)), default=100, orders=_TOKEN_ORDERS)
+        return found.array(present.token(each) for each in found.rows)
 
     def post(self, request: Request, user_id: str) -> Response:
         body = parse(IssueTokenInput, request)

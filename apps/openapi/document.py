@@ -18,9 +18,11 @@ from apps.api.authentication import KeyView as ApiKeyView
 from apps.openai_compat.views import KeyView as OpenAIKeyView
 from apps.openapi import paths, responses
 from apps.openapi.answers.errors import Error, InvalidRequest, OpenAIError
-from apps.openapi.operation import ADMIN_KEY, CSV, EVENTS, JSON, KEY, OPERATOR, OPERATORS, Operation
+from apps.openapi.operation import ADMIN_KEY, CSV, EVENTS, JSON, KEY, MASTER_KEY, OPERATOR, OPERATORS, Operation
 from apps.openapi.operations import resources
+from apps.openapi.rights import needed, sentence
 from apps.openapi.routes import Route, routes
+from apps.organizations import tokens
 
 Schema = dict[str, Any]
 
@@ -30,9 +32,10 @@ ERRORS = (Error, InvalidRequest, OpenAIError)
 _EXAMPLES = Path(__file__).parent / "examples"
 _DESCRIPTION = """Sell business operations built on LLMs: jobs that are billed as one unit.
 
-Customers call with their team's virtual key, operators with an operator token or the master key. Every error of
-`/api` is an object with `detail` and mostly a `code`; under `/v1` errors are OpenAI's. A method that a path does not
-have is answered with 405. A POST with an `Idempotency-Key` may be repeated: it has its effect once.
+Customers call with their team's virtual key, operators with an operator token or the master key. What right an
+operator needs is in `x-right`; who lacks it gets 403 `right_missing`. Every error of `/api` is an object with
+`detail` and mostly a `code`; under `/v1` errors are OpenAI's. A method that a path does not have is answered with
+405. A POST with an `Idempotency-Key` may be repeated: it has its effect once.
 """
 # Other media than JSON: what their examples are called, and a schema. Of a stream it is each event's.
 _EVENT = {
@@ -42,10 +45,17 @@ _EVENT = {
     "required": ["data"],
 }
 _OTHER_MEDIA: dict[str, tuple[str, Schema]] = {CSV: ("csv", {"type": "string"}), EVENTS: ("event", _EVENT)}
+_TOKEN = tokens.FORM.prefix
 _SECURITY = {
     KEY: {"type": "http", "scheme": "bearer", "description": "A team's virtual key (`sk-…`)."},
-    OPERATOR: {"type": "http", "scheme": "bearer", "description": "An operator's token, or the master key."},
-    ADMIN_KEY: {"type": "apiKey", "in": "header", "name": "X-Admin-Key", "description": "The master key."},
+    OPERATOR: {"type": "http", "scheme": "bearer", "description": f"An operator's token (`{_TOKEN}…`)."},
+    MASTER_KEY: {"type": "http", "scheme": "bearer", "description": "The master key."},
+    ADMIN_KEY: {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Admin-Key",
+        "description": f"An operator's token (`{_TOKEN}…`), or the master key.",
+    },
 }
 
 
@@ -133,15 +143,19 @@ class _Schemas:
 
 def _operation(route: Route, tag: str, operation: Operation, schemas: _Schemas) -> Schema:
     security = operation.security if operation.security is not None else _security(route)
+    right = needed(route)
+    said = operation.description or _said_by(route.view) or operation.summary
     built: Schema = {
         "operationId": re.sub(r"\W+", "_", f"{route.method}{route.path}").strip("_"),
         "tags": [tag],
         "summary": operation.summary,
-        "description": operation.description or _said_by(route.view) or f"{operation.summary}.",
+        "description": f"{said.removesuffix('.')}.{sentence(right)}",
         "security": [{name: []} for name in security],
         "parameters": paths.parameters(route, operation),
         "responses": _responses(route, operation, schemas, is_secured=bool(security)),
     }
+    if right is not None:
+        built["x-right"] = right.as_wire()
     if operation.body is not None:
         built["requestBody"] = _body(route, operation, schemas)
     return built

@@ -16,6 +16,7 @@ from apps.jobs.receipt_wire import TRANSACTION_TYPES
 from apps.limits.models import Metric as Metrics
 from apps.limits.models import Scope as Scopes
 from apps.organizations.models import Organization
+from apps.organizations.rights import Level, Right, Role
 from apps.payments.models import Checkout, Dispute, TopUpAttempt, WebhookEvent
 from apps.teams.models import Team
 
@@ -59,10 +60,13 @@ EntryKind = one_of(Entry.Kind.values)
 GroupStatus = one_of(GroupStates.values)
 # A paused job is in progress to whoever asks.
 JobStatus = one_of(status for status in Job.Status.values if status != Job.Status.PAUSED)
+HeldLevel = one_of(level for level in Level if level != Level.NONE)
 KeyStatus = one_of(("active", "expired", "revoked"))
 LotKind = one_of(Grant.Kind.values)
 Metric = one_of(Metrics.values)
 OnCap = one_of(Job.OnCap.values)
+OperatorRight = one_of(Right)
+OperatorRole = one_of(Role)
 OrganizationStatus = one_of(Organization.Status.values)
 PriceSource = one_of(PriceSources.values)
 Route = one_of(ModelAlias.Route.values)

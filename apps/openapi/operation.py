@@ -8,8 +8,8 @@ from pydantic import BaseModel
 JSON, CSV, EVENTS = "application/json", "text/csv", "text/event-stream"
 
 # Ways to say who calls, as named under components/securitySchemes.
-KEY, OPERATOR, ADMIN_KEY = "virtualKey", "operatorToken", "adminKey"
-OPERATORS = (OPERATOR, ADMIN_KEY)
+KEY, OPERATOR, MASTER_KEY, ADMIN_KEY = "virtualKey", "operatorToken", "masterKey", "adminKey"
+OPERATORS = (OPERATOR, MASTER_KEY, ADMIN_KEY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ _SOME_ID = "0198c5a2-7b1e-7c3d-9a44-5f0e6d2c1b3a"
 # What stands in paths: its description, schema and one of it.
 IN_PATH: dict[str, tuple[str, Schema, Any]] = {
     "alias": ("A model alias.", _NAME, "chat-fast"),
+    "audit_id": ("An audit entry.", _ID, _SOME_ID),
     "call_id": ("A call.", _ID, _SOME_ID),
     "card_id": ("A rate card.", _NUMBER, 1),
     "checkout_id": ("A checkout.", _ID, _SOME_ID),
@@ -33,7 +34,9 @@ IN_PATH: dict[str, tuple[str, Schema, Any]] = {
     "period": ("A month, in UTC.", {"type": "string", "pattern": r"^[12]\d{3}-(0[1-9]|1[0-2])$"}, "2026-03"),
     "provider": ("A provider.", {"type": "string", "enum": ProviderCredential.Provider.values}, "openai"),
     "team_id": ("A team.", _NAME, "acme"),
+    "token_id": ("An operator's token.", _ID, _SOME_ID),
     "transaction_id": ("A ledger entry.", _ID, _SOME_ID),
+    "user_id": ("A user.", _ID, _SOME_ID),
     "voucher_id": ("A voucher.", _ID, _SOME_ID),
 }
 IDEMPOTENCY_KEY = {

@@ -14,7 +14,17 @@ REFUSALS: dict[int, tuple[str, Any, Schema]] = {
         Error,
         {"detail": "Invalid or expired API key", "code": "not_authenticated"},
     ),
-    403: ("The caller may not do this.", Error, {"detail": "Team 'acme' is suspended", "code": "team_not_active"}),
+    403: (
+        "The caller may not do this: a key's team or scopes (`team_not_active`, `scope_missing` …), or an operator's "
+        "rights (`right_missing`, with `right` and `role`).",
+        Error,
+        {
+            "detail": "Your role (viewer) cannot change limits. Owner and admin can.",
+            "code": "right_missing",
+            "right": "limits.write",
+            "role": "viewer",
+        },
+    ),
     404: (
         "There is no such thing for the caller.",
         Error,
@@ -66,6 +76,8 @@ HEADERS: dict[str, Schema] = {
         "schema": {"type": "string", "enum": ["true"]},
     },
     "Retry-After": {"description": "Seconds to wait before the next try.", "schema": _WHOLE},
+    "X-Total-Count": {"description": "How many there are on all pages.", "required": True, "schema": _WHOLE},
+    "Link": {"description": "Relative links to the next and the previous page (RFC 8288).", "schema": _TEXT},
     "WWW-Authenticate": {"description": "How to authenticate.", "required": True, "schema": _TEXT},
     "X-Job-Id": {"description": "The job.", "schema": _TEXT},
     "X-Call-Id": {"description": "The call.", "schema": _TEXT},
@@ -75,6 +87,8 @@ HEADERS: dict[str, Schema] = {
     "X-SaasLLM-Credits-Remaining": {"description": "What the team has left, in exact credits.", "schema": _TEXT},
     "X-SaasLLM-Escrow-Remaining": {"description": "What the job's ceiling leaves, in credits.", "schema": _TEXT},
 }
+# Of lists that are arrays.
+ARRAY_HEADERS = ("X-Total-Count", "Link")
 CALL_HEADERS = ("X-Job-Id", "X-Call-Id")
 OPENAI_CALL_HEADERS = tuple(name for name in HEADERS if name.startswith("X-SaasLLM")) + CALL_HEADERS
 

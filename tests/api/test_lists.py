@@ -11,11 +11,13 @@ from apps.core import keyset
 from apps.credits import ledger
 from apps.credits.models import Period
 from apps.limits.models import Decision
+from apps.openapi.document import document
 from apps.payments.models import Payment
 from apps.teams import services as teams
 from tests import make
 from tests.analytics import rows
 from tests.api.calling import Caller, located
+from tests.openapi import conformance
 
 pytestmark = pytest.mark.django_db
 # Where a list is and what its rows stand under; None for an array.
@@ -41,6 +43,8 @@ BY_OFFSET = {
     "/api/pricing": None,
     "/api/rate-cards": "rate_cards",
     "/api/limits": None,
+    "/api/operators": None,
+    "/api/organizations/o0/members": None,
 }
 BY_CURSOR = {
     "/api/jobs": "jobs",
@@ -93,6 +97,8 @@ def add(operator: Caller, number: int) -> None:
             {"currency": "EUR", "units_per_usd": 1, "valid_from": f"21{number:02}-01-01T00:00:00Z"},
         ),
         ("/api/prices", {"model": name, "input": 1, "output": 2}),
+        ("/api/operators", {"email": f"{name}@example.com", "role": "viewer"}),
+        ("/api/organizations/o0/members", {"email": f"{name}@example.org", "role": "viewer"}),
         ("/api/rate-cards", {"mode": "flat", "job_type": name, "price_credits": 1}),
     ):
         answer = operator.post(path, body)
@@ -222,6 +228,24 @@ def test_orders(three, path, name, order, field, falling):
         # Equal ones by their number, falling too.
         found[:2] = sorted(found[:2], key=lambda each: each["team_id"])
     assert [each[field] for each in found] == falling
+
+
+def test_the_document_names_the_orders_that_there_are(three):
+    for path in BY_OFFSET | BY_CURSOR:
+        told = three.get(path, order="shape").json()["detail"][0]["msg"]
+        described = _described(path, "order")
+        names = told.removeprefix("Must be one of: ").partition(";")[0].split(", ")
+        assert {word for word in described if word not in ("asc", "desc")} == {
+            word for name in names for word in (name, f"-{name}")
+        }, path
+
+
+def _described(path: str, parameter: str) -> list[str]:
+    key = conformance.described_by("GET", path)
+    assert key is not None
+    asked = document()["paths"][key.split(" ")[1]]["get"]["parameters"]
+    found: list[str] = next(each["schema"]["enum"] for each in asked if each["name"] == parameter)
+    return found
 
 
 def test_empty_values_come_last_in_either_direction(three):

@@ -120,6 +120,9 @@ def test_a_token_is_shown_once_and_again_to_a_repeat(owner: Caller):
     assert again["Idempotency-Replayed"] == "true"
     listed = owner.get(f"/api/operators/{user_id}/tokens").json()
     assert [(each["name"], each["status"]) for each in listed] == [("deploy", "active"), ("tests", "active")]
+    page = owner.get(f"/api/operators/{user_id}/tokens", limit="1", order="-name")
+    assert [each["name"] for each in page.json()] == ["tests"]
+    assert (page["X-Total-Count"], "next" in page["Link"]) == ("2", True)
     assert first.json()["token"] not in str(listed)
 
 

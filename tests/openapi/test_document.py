@@ -83,6 +83,24 @@ def test_an_operation_says_all_that_is_needed(key: str) -> None:
     assert all(f"{{{name}}}" in key for name in in_path)
 
 
+def test_the_right_that_an_operator_needs_is_said() -> None:
+    whole = operation("PUT /api/limits")
+    assert whole["x-right"] == {"right": "limits.write", "roles": ["owner", "admin"], "limited_roles": {}}
+    assert whole["description"].endswith("An operator needs the right `limits.write` (change limits): owner, admin.")
+    in_part = operation("POST /api/limits/{limit_id}/raise")
+    assert in_part["x-right"]["limited_roles"] == {"support": "temporary raises of up to 7 days"}
+    assert "support (temporary raises of up to 7 days)" in in_part["description"]
+    assert "x-right" not in operation("GET /api/me")
+    assert "x-right" not in operation("POST /api/jobs/create")
+
+
+def test_operators_may_call_with_a_token_or_the_master_key() -> None:
+    ways = [next(iter(each)) for each in operation("GET /api/operators")["security"]]
+    assert ways == ["operatorToken", "masterKey", "adminKey"]
+    assert [next(iter(each)) for each in operation("GET /api/jobs")["security"]] == ["virtualKey", *ways]
+    assert "`op-…`" in document()["components"]["securitySchemes"]["operatorToken"]["description"]
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_examples_are_as_their_schemas_say(key: str) -> None:
     found = operation(key)

@@ -2,6 +2,7 @@
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Page
 from apps.openapi.kinds import Credits, Exact, Id, Instant, LotKind
 
 
@@ -34,9 +35,8 @@ class ScheduledGrant(TypedDict):
     created_at: Instant
 
 
-class ScheduledGrants(TypedDict):
+class ScheduledGrants(Page):
     """A page of a team's scheduled grants."""
 
     team_id: str
-    total: int
     scheduled_grants: list[ScheduledGrant]

@@ -4,8 +4,8 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from apps.openapi.answers.shared import Balance, ExpiringSoon, PastBalance, TeamCredits, Transaction
-from apps.openapi.kinds import Credits, Exact, Id, Instant, LotKind, Usd
+from apps.openapi.answers.shared import Balance, ExpiringSoon, LongPage, Page, PastBalance, TeamCredits, Transaction
+from apps.openapi.kinds import Credits, EntryKind, Exact, Id, Instant, LotKind, TransactionType, Usd
 
 
 class CreditsAdded(Balance):
@@ -16,11 +16,10 @@ class CreditsAdded(Balance):
     transaction: Transaction
 
 
-class Transactions(TypedDict):
+class Transactions(Page):
     """A page of a team's ledger entries, newest first."""
 
     team_id: str
-    total: int
     transactions: list[Transaction]
 
 
@@ -68,12 +67,61 @@ class Lot(TypedDict):
     price_usd_per_credit: NotRequired[Usd | None]
 
 
-class Lots(TypedDict):
+class Lots(Page):
     """A page of a team's lots."""
 
     team_id: str
-    total: int
     grants: list[Lot]
+
+
+class LotOfAccount(Lot):
+    """A lot of any account, for operators."""
+
+    account: str
+    team_id: str | None
+    organization_id: str | None
+
+
+class AllLots(LongPage):
+    """Lots of all accounts."""
+
+    grants: list[LotOfAccount]
+
+
+class EntrySide(TypedDict):
+    """One of the two accounts of an entry: whose it is, the entry's number there, and the balance after it."""
+
+    account: str
+    team_id: str | None
+    organization_id: str | None
+    number: int | None
+    balance: Exact | None
+
+
+LedgerEntry = TypedDict(
+    "LedgerEntry",
+    {
+        "transaction_id": Id,
+        "kind": EntryKind,
+        "transaction_type": TransactionType,
+        "credits": Exact,
+        "from": EntrySide,
+        "to": EntrySide,
+        "job_id": str | None,
+        "reason": str | None,
+        "source": str | None,
+        "actor": str,
+        "reverses": Id | None,
+        "created_at": Instant,
+    },
+)
+LedgerEntry.__doc__ = "A ledger entry with both of its accounts."
+
+
+class LedgerEntries(LongPage):
+    """Ledger entries of all accounts."""
+
+    entries: list[LedgerEntry]
 
 
 class TrendDay(TypedDict):
@@ -103,11 +151,14 @@ class CreditLine(Balance):
 
 
 class CreditCheck(Balance):
-    """Whether credits suffice. `error` says why they do not."""
+    """Whether credits suffice. `error` says why they do not. `credits_available` is what the `job_type` asked about
+    could spend."""
 
     team_id: str
     has_credits: bool
     credits_needed: Credits
+    job_type: NotRequired[str]
+    credits_available: NotRequired[Credits]
     error: NotRequired[str]
 
 

@@ -2,6 +2,7 @@
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Page
 from apps.openapi.kinds import Instant
 
 
@@ -15,10 +16,9 @@ class CurrencyRate(TypedDict):
     created_at: Instant
 
 
-class CurrencyRates(TypedDict):
+class CurrencyRates(Page):
     """A page of rates, newest first of each currency."""
 
-    total: int
     rates: list[CurrencyRate]
 
 

@@ -4,7 +4,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from apps.openapi.answers.shared import Display, Escrow, JobFigures
+from apps.openapi.answers.shared import Display, Escrow, JobFigures, LongPage, Page
 from apps.openapi.kinds import CallState, Credits, Exact, Id, Instant, JobStatus, Metadata, Usd
 
 
@@ -44,11 +44,16 @@ class Job(TypedDict):
     escrow: Escrow | None
 
 
-class Jobs(TypedDict):
+class Jobs(Page):
     """A page of a team's jobs."""
 
     team_id: str
-    total: int
+    jobs: list[Job]
+
+
+class AllJobs(LongPage):
+    """Jobs of all teams, or of the key's own."""
+
     jobs: list[Job]
 
 
@@ -63,6 +68,29 @@ class CallLine(TypedDict):
     latency_ms: int | None
     error: str | None
     created_at: Instant
+
+
+class CallOfAll(CallLine):
+    """A call of any team, without what was asked and answered. Null is what it has not come to."""
+
+    job_id: Id
+    team_id: str
+    organization_id: str
+    model_used: str | None
+    provider: str | None
+    provider_model: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    provider_cost_usd: Usd
+    error_code: str | None
+    started_at: Instant | None
+    ended_at: Instant | None
+
+
+class AllCalls(LongPage):
+    """Calls of all teams."""
+
+    calls: list[CallOfAll]
 
 
 class JobCompleted(TypedDict):

@@ -2,6 +2,7 @@
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Page
 from apps.openapi.kinds import Id, Instant, KeyStatus
 
 
@@ -22,6 +23,12 @@ class VirtualKey(TypedDict):
     last_used_at: Instant | None
     created_at: Instant
     created_by: str | None
+
+
+class VirtualKeys(Page):
+    """Keys of all teams."""
+
+    keys: list[VirtualKey]
 
 
 class VirtualKeyIssued(VirtualKey):

@@ -2,6 +2,7 @@
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import LongPage
 from apps.openapi.kinds import Id, Instant, Metric, Scope
 
 
@@ -25,7 +26,7 @@ class Limit(TypedDict):
 
 
 class DecisionLimit(TypedDict):
-    """A limit that a refused call met, and how it stood."""
+    """A limit that a refused call met, and how it stood. What all customers use of a shared one is for operators."""
 
     limit: str
     scope: str
@@ -54,20 +55,20 @@ class Decision(TypedDict):
     limits: list[DecisionLimit]
 
 
-class Decisions(TypedDict):
+class Decisions(LongPage):
     """A page of refused calls, newest first."""
 
     decisions: list[Decision]
 
 
 class EffectiveLimit(TypedDict):
-    """A limit that a call would meet, and how it stands."""
+    """A limit that a call would meet, and how it stands. What all customers use of a shared one is for operators."""
 
     limit: str
     scope: str
     id: str | None
-    used: int
-    held: int
+    used: int | None
+    held: int | None
     allowed: int
     unit: str
     resets_at: Instant | None

@@ -2,6 +2,7 @@
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Page
 from apps.openapi.kinds import AliasStatus, Instant, Route, Usd
 
 
@@ -46,7 +47,7 @@ class AliasByLitellmModel(Alias):
     teams_with_access: int
 
 
-class AliasesByLitellmModel(TypedDict):
+class AliasesByLitellmModel(Page):
     """A page of aliases."""
 
     aliases: list[AliasByLitellmModel]

@@ -4,6 +4,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Page
 from apps.openapi.answers.teams import Team
 from apps.openapi.kinds import Id, Instant, Metadata, OrganizationStatus
 
@@ -29,13 +30,15 @@ class Organization(TypedDict):
     display_currency: str
     metadata: Metadata
     time_zone: str
+    stores_content: bool
+    content_retention_h: int | None
     created_at: Instant
     updated_at: Instant
     default_team: DefaultTeam | DefaultTeamFailed | None
     status_reason: NotRequired[str | None]
 
 
-class OrganizationTeams(TypedDict):
+class OrganizationTeams(Page):
     """A page of an organization's teams."""
 
     organization_id: str

@@ -4,6 +4,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Page
 from apps.openapi.kinds import CheckoutState, Credits, DisputeState, Id, Instant, TopUpState, WebhookOutcome
 
 
@@ -49,12 +50,12 @@ class Dispute(TypedDict):
 
 
 class Payment(TypedDict):
-    """A payment and the credits it gave."""
+    """A payment and the credits it gave. Its amount is null until it is known."""
 
     payment_id: str
     provider: str
     status: str
-    amount: int
+    amount: int | None
     currency: str
     amount_refunded: int
     credits: Credits | None
@@ -65,15 +66,14 @@ class Payment(TypedDict):
     paid_at: Instant | None
 
 
-class Payments(TypedDict):
+class Payments(Page):
     """A page of a team's payments, newest first."""
 
     team_id: str
-    total: int
     payments: list[Payment]
 
 
-class Packs(TypedDict):
+class Packs(Page):
     """The packs for sale."""
 
     packs: list[Pack]

@@ -2,7 +2,7 @@
 
 from typing_extensions import TypedDict
 
-from apps.openapi.answers.shared import Balance, ExpiringSoon, PastBalance, Transaction
+from apps.openapi.answers.shared import Balance, ExpiringSoon, Page, PastBalance, Transaction
 from apps.openapi.kinds import Credits, Exact
 
 
@@ -51,9 +51,8 @@ class Reclaimed(Balance):
     pool: Pool
 
 
-class PoolTransactions(TypedDict):
+class PoolTransactions(Page):
     """A page of a pool's ledger entries, newest first."""
 
     organization_id: str
-    total: int
     transactions: list[Transaction]

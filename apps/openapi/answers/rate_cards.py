@@ -2,6 +2,7 @@
 
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Page
 from apps.openapi.kinds import Exact, Instant
 
 
@@ -99,8 +100,7 @@ class DraftDiscarded(TypedDict):
     message: str
 
 
-class RateCards(TypedDict):
+class RateCards(Page):
     """A page of rate cards."""
 
-    total: int
     rate_cards: list[RateCard]

@@ -4,7 +4,7 @@ from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from apps.openapi.answers.shared import Escrow, LotPart, TokenUsage
+from apps.openapi.answers.shared import Display, Escrow, LotPart, TokenUsage
 from apps.openapi.kinds import (
     Anything,
     AttemptState,
@@ -165,3 +165,4 @@ class Receipt(TypedDict):
     explanation: str
     provider_cost_usd: NotRequired[Usd]
     lost_cost_usd: NotRequired[Usd]
+    display: NotRequired[Display]

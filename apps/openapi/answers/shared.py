@@ -24,6 +24,25 @@ class Message(TypedDict):
     message: str
 
 
+class Page(TypedDict):
+    """Which rows these are, and how many there are on all pages."""
+
+    total: int
+    limit: int
+    offset: int
+
+
+class LongPage(TypedDict):
+    """Which rows of a table that grows without end. `total` is exact up to 10,000; `offset` is null by cursor."""
+
+    total: int
+    total_is_exact: bool
+    limit: int
+    offset: int | None
+    next_cursor: str | None
+    prev_cursor: str | None
+
+
 class Escrow(TypedDict):
     """A job's own ceiling: what it may cost, what is held for it, used and left. Null for a job without one."""
 

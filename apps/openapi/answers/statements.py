@@ -1,7 +1,10 @@
 """Answers about statements and closed months."""
 
+from typing import NotRequired
+
 from typing_extensions import TypedDict
 
+from apps.openapi.answers.shared import Display, Page
 from apps.openapi.kinds import AccountKind, EntryKind, Exact, Id, Instant, LotKind, TransactionType
 
 
@@ -15,10 +18,9 @@ class Period(TypedDict):
     accounts: int
 
 
-class Periods(TypedDict):
+class Periods(Page):
     """A page of closed months, newest first."""
 
-    total: int
     periods: list[Period]
 
 
@@ -96,6 +98,7 @@ class OrganizationStatement(TypedDict):
     expiring: list[StatementExpiring]
     total_entries: int
     entries: list[StatementEntry]
+    display: NotRequired[Display]
 
 
 class TeamStatement(OrganizationStatement):

@@ -2,7 +2,7 @@
 
 from typing_extensions import TypedDict
 
-from apps.openapi.answers.shared import Balance, Transaction
+from apps.openapi.answers.shared import Balance, Page, Transaction
 from apps.openapi.kinds import Credits, Exact, Id, Instant, LotKind
 
 
@@ -56,8 +56,7 @@ class VoucherShown(Voucher):
     redemptions: list[VoucherRedemption]
 
 
-class Vouchers(TypedDict):
+class Vouchers(Page):
     """A page of vouchers."""
 
-    total: int
     vouchers: list[Voucher]

@@ -8,6 +8,7 @@ from apps.openapi.answers.access_groups import AccessGroup
 from apps.openapi.answers.shared import Message
 from apps.openapi.bodies import ModelAliases
 from apps.openapi.operation import Operation
+from apps.openapi.responses import ARRAY_HEADERS
 
 TAG = "Access groups"
 
@@ -15,7 +16,13 @@ OPERATIONS = {
     "GET /api/model-access-groups": Operation(
         "List access groups",
         answer=list[AccessGroup],
-        query=(parameters.choice("status", "Only those of this status.", GroupStatus.values), *parameters.page(100)),
+        query=(
+            parameters.SEARCH,
+            parameters.order("group_name", "status", "created_at"),
+            parameters.choice("status", "Only those of this status.", GroupStatus.values),
+            *parameters.page(100),
+        ),
+        headers=ARRAY_HEADERS,
     ),
     "POST /api/model-access-groups/create": Operation(
         "Create an access group", answer=AccessGroup, body=CreateAccessGroupInput, idempotent=True, errors=(400, 404)

@@ -12,7 +12,12 @@ OPERATIONS = {
         "Set a team's recurring allowance", answer=AutoRefill, body=AutoRefillInput, idempotent=True, errors=(400,)
     ),
     "GET /api/credits/teams/{team_id}/scheduled-grants": Operation(
-        "List a team's scheduled grants", answer=ScheduledGrants, query=(*parameters.page(50),)
+        "List a team's scheduled grants",
+        answer=ScheduledGrants,
+        query=(
+            parameters.order("effective_at", "created_at"),
+            *parameters.page(50),
+        ),
     ),
     "POST /api/credits/teams/{team_id}/scheduled-grants": Operation(
         "Schedule a grant", answer=ScheduledGrant, body=ScheduledGrantInput, idempotent=True, security=OPERATORS

@@ -2,12 +2,15 @@
 
 from apps.api.credits import AddCreditsInput, CheckInput, CreditLineInput, ReplenishInput
 from apps.core.money import MAX_CREDITS
+from apps.credits.models import Account, Entry, Grant
 from apps.openapi import parameters
 from apps.openapi.answers.credits import (
+    AllLots,
     CreditAccount,
     CreditCheck,
     CreditLine,
     CreditsAdded,
+    LedgerEntries,
     Lots,
     PastTeamBalance,
     Replenished,
@@ -24,6 +27,32 @@ TRANSACTIONS = (
 )
 
 OPERATIONS = {
+    "GET /api/credits/entries": Operation(
+        "List ledger entries of all accounts",
+        answer=LedgerEntries,
+        query=(
+            *parameters.OWNERS,
+            parameters.choice("account", "Only those of accounts of this kind.", Account.Kind.values),
+            parameters.choice("kind", "Only those of this kind.", Entry.Kind.values),
+            parameters.text("job_id", "Only those of this job."),
+            *parameters.SPAN,
+            *parameters.long_page("credits"),
+        ),
+        errors=(400, 404),
+    ),
+    "GET /api/credits/grants": Operation(
+        "List lots of all accounts",
+        answer=AllLots,
+        query=(
+            *parameters.OWNERS,
+            parameters.choice("kind", "Only lots of this kind.", Grant.Kind.values),
+            parameters.flag("left", "Only lots with something left, or only the others."),
+            parameters.instant("expires_before", "Only lots that expire before this instant."),
+            *parameters.SPAN,
+            *parameters.long_page("expires_at", "credits_remaining"),
+        ),
+        errors=(400, 404),
+    ),
     "GET /api/teams/{team_id}/credits": Operation(
         "Show a team's credit account", answer=CreditAccount | PastTeamBalance, query=(parameters.AT,)
     ),

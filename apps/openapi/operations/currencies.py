@@ -14,7 +14,11 @@ OPERATIONS = {
     "GET /api/currency-rates": Operation(
         "List currencies' rates",
         answer=CurrencyRates,
-        query=(parameters.text("currency", "Only rates of this currency."), *parameters.page(100)),
+        query=(
+            parameters.order("currency", "valid_from"),
+            parameters.text("currency", "Only rates of this currency."),
+            *parameters.page(100),
+        ),
     ),
     "POST /api/currency-rates": Operation(
         "Add a currency's rate", answer=CurrencyRate, body=RateInput, idempotent=True, errors=(400,)

@@ -3,12 +3,36 @@
 from apps.api.budgets import ChangeBudgetInput
 from apps.api.jobs import CancelInput, CompleteInput, MetadataInput, OpenJobInput
 from apps.openapi import parameters
-from apps.openapi.answers.jobs import JobChanged, JobCompleted, JobCosts, JobMetadata, JobOpened, Jobs, JobShown
+from apps.openapi.answers.jobs import (
+    AllJobs,
+    JobChanged,
+    JobCompleted,
+    JobCosts,
+    JobMetadata,
+    JobOpened,
+    Jobs,
+    JobShown,
+)
 from apps.openapi.operation import KEY, Operation
 
 TAG = "Jobs"
 
 OPERATIONS = {
+    "GET /api/jobs": Operation(
+        "List jobs",
+        answer=AllJobs,
+        query=(
+            *parameters.OWNERS,
+            parameters.JOB_STATUS,
+            parameters.text("job_type", "Only jobs of this type.", example="support-reply"),
+            parameters.text("user_id", "Only jobs for this end user."),
+            parameters.flag("charged", "Only jobs that were charged, or only the others."),
+            *parameters.SPAN,
+            *parameters.DATES,
+            *parameters.long_page("completed_at", "credits_charged", "total_calls"),
+        ),
+        errors=(400, 404),
+    ),
     "POST /api/jobs/create": Operation("Open a job", answer=JobOpened, body=OpenJobInput, idempotent=True),
     "GET /api/jobs/{job_id}": Operation("Show a job with its calls", answer=JobShown),
     "PATCH /api/jobs/{job_id}": Operation(
@@ -25,6 +49,10 @@ OPERATIONS = {
     "GET /api/teams/{team_id}/jobs": Operation(
         "List a team's jobs",
         answer=Jobs,
-        query=(parameters.JOB_STATUS, *parameters.page(100)),
+        query=(
+            parameters.order("created_at", "completed_at", "credits_charged"),
+            parameters.JOB_STATUS,
+            *parameters.page(100),
+        ),
     ),
 }

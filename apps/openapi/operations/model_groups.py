@@ -7,6 +7,7 @@ from apps.openapi import parameters
 from apps.openapi.answers.model_groups import ModelGroup, ModelGroupModels, Resolution
 from apps.openapi.answers.shared import Message
 from apps.openapi.operation import Operation
+from apps.openapi.responses import ARRAY_HEADERS
 
 TAG = "Model groups"
 
@@ -14,7 +15,13 @@ OPERATIONS = {
     "GET /api/model-groups": Operation(
         "List model groups",
         answer=list[ModelGroup],
-        query=(parameters.choice("status", "Only those of this status.", GroupStatus.values), *parameters.page(100)),
+        query=(
+            parameters.SEARCH,
+            parameters.order("group_name", "status", "created_at"),
+            parameters.choice("status", "Only those of this status.", GroupStatus.values),
+            *parameters.page(100),
+        ),
+        headers=ARRAY_HEADERS,
     ),
     "POST /api/model-groups/create": Operation(
         "Create a model group", answer=ModelGroup, body=CreateModelGroupInput, idempotent=True, errors=(400,)

@@ -6,18 +6,27 @@ from apps.openapi import parameters
 from apps.openapi.answers.models import Alias, AliasByLitellmModel, AliasesByLitellmModel
 from apps.openapi.answers.shared import Message
 from apps.openapi.operation import Operation
+from apps.openapi.responses import ARRAY_HEADERS
 
 TAG = "Model aliases"
 ALIAS = (
     parameters.choice("status", "Only those of this status.", ModelAlias.Status.values),
     parameters.text("provider", "Only those of this provider."),
     parameters.text("access_group", "Only those of this access group."),
+    parameters.SEARCH,
+    parameters.order("model_alias", "provider", "status", "created_at"),
 )
 
 OPERATIONS = {
-    "GET /api/models": Operation("List model aliases", answer=list[Alias], query=(*ALIAS, *parameters.page(100))),
+    "GET /api/models": Operation(
+        "List model aliases", answer=list[Alias], query=(*ALIAS, *parameters.page(100)), headers=ARRAY_HEADERS
+    ),
     "POST /api/models/create": Operation(
-        "Create a model alias", answer=Alias, body=CreateAliasInput, idempotent=True, errors=(400, 404)
+        "Create a model alias",
+        answer=Alias,
+        body=CreateAliasInput,
+        idempotent=True,
+        errors=(400, 404),
     ),
     "GET /api/models/{alias}": Operation("Show a model alias", answer=Alias),
     "PUT /api/models/{alias}": Operation("Change a model alias", answer=Alias, body=UpdateAliasInput, errors=(400,)),

@@ -5,6 +5,8 @@ from apps.api.organizations import STATUSES, CreateOrganizationInput, StatusInpu
 from apps.openapi import parameters
 from apps.openapi.answers.organizations import Organization, OrganizationStatusChanged, OrganizationTeams
 from apps.openapi.operation import OPERATORS, Operation
+from apps.openapi.operations.teams import TEAMS
+from apps.openapi.responses import ARRAY_HEADERS
 
 TAG = "Organizations"
 
@@ -13,9 +15,14 @@ OPERATIONS = {
         "List organizations",
         answer=list[Organization],
         query=(
+            parameters.SEARCH,
+            parameters.instant("created_from", "Only those created at this instant or later."),
+            parameters.instant("created_to", "Only those created before this instant."),
+            parameters.order("organization_id", "name", "status", "created_at"),
             parameters.choice("status", "Only those of this status; active ones without it.", (*STATUSES, "all")),
             *parameters.page(100),
         ),
+        headers=ARRAY_HEADERS,
     ),
     "POST /api/organizations/create": Operation(
         "Create an organization with its first team",
@@ -29,7 +36,7 @@ OPERATIONS = {
         "Change an organization", answer=Organization, body=UpdateOrganizationInput, security=OPERATORS
     ),
     "GET /api/organizations/{organization_id}/teams": Operation(
-        "List an organization's teams", answer=OrganizationTeams, query=(*parameters.page(100),)
+        "List an organization's teams", answer=OrganizationTeams, query=(*TEAMS,)
     ),
     "PUT /api/organizations/{organization_id}/status": Operation(
         "Set an organization's status", answer=OrganizationStatusChanged, body=StatusInput

@@ -1,5 +1,6 @@
 """Packs, checkouts, payments and automatic top-ups."""
 
+from apps.api.listing import MAX_PAGE
 from apps.api.payments import ChangePackInput, CheckoutInput, CreatePackInput
 from apps.api.top_ups import TopUpInput
 from apps.openapi import parameters
@@ -7,11 +8,16 @@ from apps.openapi.answers.payments import Checkout, Pack, Packs, Payments, TopUp
 from apps.openapi.bodies import StripeEvent
 from apps.openapi.operation import OPERATORS, Operation
 from apps.openapi.paths import SIGNATURE
+from apps.payments.models import Payment
 
 TAG = "Payments"
 
 OPERATIONS = {
-    "GET /api/payments/packs": Operation("List the packs for sale", answer=Packs),
+    "GET /api/payments/packs": Operation(
+        "List the packs for sale",
+        answer=Packs,
+        query=(parameters.order("name", "amount", "credits", "created_at"), *parameters.page(MAX_PAGE)),
+    ),
     "POST /api/payments/packs": Operation(
         "Offer a pack of credits",
         answer=Pack,
@@ -35,7 +41,13 @@ OPERATIONS = {
     ),
     "GET /api/credits/teams/{team_id}/checkouts/{checkout_id}": Operation("Show a checkout", answer=Checkout),
     "GET /api/credits/teams/{team_id}/payments": Operation(
-        "List a team's payments", answer=Payments, query=(*parameters.page(50),)
+        "List a team's payments",
+        answer=Payments,
+        query=(
+            parameters.choice("state", "Only payments in this state.", Payment.State.values),
+            parameters.order("created_at", "paid_at", "amount"),
+            *parameters.page(50),
+        ),
     ),
     "GET /api/credits/teams/{team_id}/top-up": Operation(
         "Show a team's automatic top-ups", answer=TopUp, query=(*parameters.page(20),)

@@ -17,6 +17,7 @@ OPERATIONS = {
         "List rate cards",
         answer=RateCards,
         query=(
+            parameters.order("job_type", "created_at"),
             parameters.text("organization_id", "Only this organization's."),
             parameters.text("team_id", "Only this team's."),
             JOB_TYPE,

@@ -20,7 +20,14 @@ OPERATIONS = {
         query=(parameters.FORMAT, *parameters.page(100)),
         also=(CSV,),
     ),
-    "GET /api/periods": Operation("List closed months", answer=Periods, query=(*parameters.page(24),)),
+    "GET /api/periods": Operation(
+        "List closed months",
+        answer=Periods,
+        query=(
+            parameters.order("period", "closed_at"),
+            *parameters.page(24),
+        ),
+    ),
     "POST /api/periods/close": Operation(
         "Close a month", answer=Period, body=ClosePeriodInput, idempotent=True, errors=(409,)
     ),

@@ -20,11 +20,29 @@ from apps.openapi.answers.teams import (
 )
 from apps.openapi.bodies import AccessGroups, ModelGroups
 from apps.openapi.operation import OPERATORS, Operation
+from apps.openapi.responses import ARRAY_HEADERS
+from apps.teams.models import Team as TeamModel
 
 TAG = "Teams"
+# How lists of teams are narrowed and ordered, also an organization's.
+TEAMS = (
+    parameters.choice(
+        "status", "Only those of this status; all but closed ones without it.", TeamModel.Status.values
+    ),
+    parameters.SEARCH,
+    parameters.flag("low", "Only those with a fifth of their credits left, or less."),
+    parameters.order("team_id", "status", "created_at", "credits"),
+    *parameters.page(100),
+)
 
 OPERATIONS = {
-    "GET /api/teams": Operation("List teams", answer=list[Team], query=(*parameters.page(100),)),
+    "GET /api/teams": Operation(
+        "List teams",
+        answer=list[Team],
+        query=(parameters.ORGANIZATION_ID, *TEAMS),
+        errors=(404,),
+        headers=ARRAY_HEADERS,
+    ),
     "POST /api/teams/create": Operation(
         "Create a team with its first key",
         answer=TeamCreated,

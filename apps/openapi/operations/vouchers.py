@@ -8,7 +8,16 @@ from apps.openapi.operation import Operation
 TAG = "Vouchers"
 
 OPERATIONS = {
-    "GET /api/vouchers": Operation("List vouchers", answer=Vouchers, query=(*parameters.page(50),)),
+    "GET /api/vouchers": Operation(
+        "List vouchers",
+        answer=Vouchers,
+        query=(
+            parameters.ORGANIZATION_ID,
+            parameters.flag("usable", "Only those that can be redeemed now, or only the others."),
+            parameters.order("created_at", "expires_at"),
+            *parameters.page(50),
+        ),
+    ),
     "POST /api/vouchers": Operation(
         "Create a voucher", answer=VoucherCreated, body=CreateVoucherInput, idempotent=True, errors=(404,)
     ),
