@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # What touches no database of the tests' own need not run on a second one.
-ONCE = ("acceptance", "examples", "docs", "harness_tests")
+ONCE = ("acceptance", "browser", "examples", "docs", "harness_tests", "openapi")
 # Settings that a shell may hold, e.g. after `. .demo/env`: the tests' own must be in force.
 FOREIGN = ("DATABASE_URL", "REDIS_URL", "MASTER_KEY", "LITELLM_BASE_URL", "LITELLM_PROXY_URL", "SAASLLM_EMBEDDED")
 

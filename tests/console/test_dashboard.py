@@ -58,7 +58,7 @@ def test_each_panel_takes_few_queries_whatever_the_range(ana, busy, name):
 
 def test_numbers_link_to_their_rows_with_the_filters_of_the_page(ana, busy):
     page = text_of(ana.get(f"{PANEL.format('numbers')}?range=24h&team={busy.team.team_id}&type=report"))
-    assert f"team={busy.team.team_id}&amp;type=report&amp;from=" in page
+    assert f"team={busy.team.team_id}&amp;type=report&amp;closed_from=" in page
     assert ">3</a>" in page
 
 

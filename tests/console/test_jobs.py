@@ -464,3 +464,23 @@ def test_hostile_text_stays_text(ana, acme, text):
         assert "<script>alert(1)" not in page
         assert "<img src=x" not in page
         assert escape(text) in page
+
+
+def test_dashboards_bars_lead_to_the_jobs_that_closed_then(ana, acme):
+    early, late = job_of(acme), job_of(acme)
+    hour_ago = timezone.now() - timedelta(hours=1)
+    type(early).objects.filter(pk=early.pk).update(completed_at=hour_ago)
+    since, until = (hour_ago - timedelta(minutes=5)).isoformat(), (hour_ago + timedelta(minutes=5)).isoformat()
+
+    page = ana.get("/admin/jobs/job/", {"range": "all", "closed_from": since, "closed_to": until})
+
+    assert str(early.pk) in text_of(page)
+    assert str(late.pk) not in text_of(page)
+    chip = next(chip for chip in page.context["chips"] if chip.label == "Closed")
+    assert not chip.is_wrong
+
+
+@pytest.mark.parametrize("value", ["yesterday", "2026-13-01", "\x00", "9" * 40])
+def test_instants_that_are_none_are_said(ana, acme, value):
+    page = ana.get("/admin/jobs/job/", {"closed_from": value})
+    assert any(chip.is_wrong for chip in page.context["chips"])

@@ -32,6 +32,7 @@ _OF_LIST = {
     "admin:jobs_call_changelist": ("model",),
     "admin:limits_decision_changelist": ("model",),
 }
+_WHEN_ENDED = {"admin:jobs_job_changelist": "closed_", "admin:jobs_call_changelist": "ended_"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +69,12 @@ class Asked:
         """A list's address with the rows behind a figure: the same filters, and the instants of the span or bar."""
         known = ("organization", "team", *_OF_LIST.get(route, ()))
         wanted: dict[str, str] = {name: self.given[name] for name in known if name in self.given}
-        wanted["from"] = clock.iso(since or self.span.since) or ""
-        wanted["to"] = clock.iso(until or self.span.until) or ""
+        # Jobs and calls are counted when they end: their lists are asked for that, whenever they began.
+        prefix = _WHEN_ENDED.get(route, "")
+        wanted[f"{prefix}from"] = clock.iso(since or self.span.since) or ""
+        wanted[f"{prefix}to"] = clock.iso(until or self.span.until) or ""
+        if prefix:
+            wanted["range"] = "all"
         return f"{reverse(route)}?{urlencode(wanted | more)}"
 
     def bars(self, route: str, **more: str) -> list[str]:

@@ -149,6 +149,32 @@ class Between(Filter):
             raise Ignored(f"{text[:60]!r} is no amount") from None
 
 
+@dataclass(frozen=True, slots=True)
+class Within(Filter):
+    """Instants or days from and to, of another column than the list's time: when jobs closed, when calls ended.
+
+    The start is in it; of days so is the end, an instant at the end is not.
+    """
+
+    field: str = ""
+    kind: ClassVar[str] = "between"
+
+    @property
+    def names(self) -> Sequence[str]:
+        return (f"{self.name}_from", f"{self.name}_to")
+
+    def apply(self, rows: QuerySet[Any], given: QueryDict) -> tuple[QuerySet[Any], str]:
+        first, last = (given.get(name, "").strip() for name in self.names)
+        start, end = _edge(first, is_end=False), _edge(last, is_end=True)
+        shown = " to ".join(_spelled(text, edge) for text, edge in ((first, start), (last, end)))
+        return Range(start, end, "").within(rows, self.field), f"{shown}, {timezone.get_current_timezone_name()}"
+
+
+def _spelled(text: str, edge: datetime | None) -> str:
+    """A day as it was typed, an instant in the viewer's zone, nothing as open."""
+    return text or "…" if edge is None or len(text) == 10 else formats.clock(edge)
+
+
 PRESETS: dict[str, tuple[str, timedelta]] = {
     "1h": ("last hour", timedelta(hours=1)),
     "24h": ("last 24 hours", timedelta(hours=24)),

@@ -23,7 +23,7 @@ _LONGEST = timedelta(days=UNINDEXED_DAYS_MAX)
 class WorkList(ListPage):
     """A list by time. `indexed` names the filters that an index with the time serves."""
 
-    indexed: ClassVar[frozenset[str]] = frozenset({"team", "organization"})
+    indexed: ClassVar[frozenset[str]] = frozenset({"team", "organization", "closed", "ended"})
 
     def narrow(self) -> Narrowed:
         narrowed = super().narrow()

@@ -13,7 +13,7 @@ from apps.console import formats, routes
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Choice, Exact
+from apps.console.lists.filters import Choice, Exact, Within
 from apps.console.lists.strip import Outcome, strip
 from apps.console.lists.work import YES_NO, Condition, Lasting, WorkList
 from apps.console.pages.base import Page
@@ -119,6 +119,7 @@ class CallList(WorkList):
         ORGANIZATION,
         TEAM,
         Choice("state", "State", choices=Call.State.choices),
+        Within("ended", "Ended", field="ended_at", help="days or instants"),
         Exact("model", "Asked model", lookup="model_group_used"),
         Exact("provider", "Provider"),
         Exact("provider_model", "Served model"),

@@ -26,7 +26,8 @@ def cost(receipt: Receipt) -> str:
             f" {formats.credits_in_words(receipt.refunded_micros)} of it refunded." if receipt.refunded_micros else ""
         )
         owed = f" {formats.credits_in_words(job.uncollected_micros)} uncollected." if job.uncollected_micros else ""
-        return f"Charged {formats.credits_in_words(job.charged_micros)} by {card(receipt)}: {why}.{back}{owed}"
+        charged = f"Charged {formats.credits_in_words(job.charged_micros)} by {card(receipt)}"
+        return f"{charged}: {why.removesuffix('.')}.{back}{owed}"
     held = f" {formats.credits_in_words(job.held_micros)} held." if job.held_micros else ""
     return f"{why}{held}"
 

@@ -14,7 +14,7 @@ from apps.console import formats, routes
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Between, Choice, Exact, Known, Uuid
+from apps.console.lists.filters import Between, Choice, Exact, Known, Uuid, Within
 from apps.console.lists.strip import Outcome, strip
 from apps.console.lists.work import YES_NO, Condition, Lasting, Metadata, WorkList
 from apps.core.ids import parse_uuid
@@ -119,6 +119,7 @@ class JobList(WorkList):
             choices=[("open", "open"), *Job.Status.choices],
             conditions=lambda value: Q(status__in=Job.OPEN_STATUSES) if value == "open" else Q(status=value),
         ),
+        Within("closed", "Closed", field="completed_at", help="days or instants"),
         Choice(
             "closed_by",
             "Closed by",
