@@ -218,6 +218,10 @@ EXAMPLES: dict[str, Callable[[World], tuple[str, Any]]] = {
     ),
     "OneLimit-delete": lambda w: (f"/api/limits/{w.limit()}", None),
     "RaiseLimit-post": lambda w: (f"/api/limits/{w.limit()}/raise", {"amount": 200, "until": _later(days=1)}),
+    "Provision-post": lambda w: (
+        "/api/provision",
+        {"organization_id": "fresh", "organization_name": "Fresh", "team_id": "fresh-team", "credits_allocated": 5},
+    ),
     "CreateOrganization-post": lambda w: ("/api/organizations/create", {"organization_id": "fresh", "name": "Fresh"}),
     "OneOrganization-put": lambda w: (w.org, {"time_zone": "Europe/Berlin"}),
     "OrganizationStatus-put": lambda w: (f"{w.org}/status", {"status": "suspended", "reason": "x"}),

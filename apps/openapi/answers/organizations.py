@@ -55,3 +55,13 @@ class OrganizationStatusChanged(TypedDict):
     updated_at: Instant
     reason: str | None
     message: str
+
+
+class Provisioned(TypedDict):
+    """A customer that was made. The secret is in this answer alone; both are null when no key was wanted."""
+
+    organization: Organization
+    team: Team
+    key_id: Id | None
+    virtual_key: str | None
+    message: str

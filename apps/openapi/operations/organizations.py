@@ -2,8 +2,9 @@
 
 from apps.api.fields import ReasonInput
 from apps.api.organizations import STATUSES, CreateOrganizationInput, StatusInput, UpdateOrganizationInput
+from apps.api.provision import ProvisionInput
 from apps.openapi import parameters
-from apps.openapi.answers.organizations import Organization, OrganizationStatusChanged, OrganizationTeams
+from apps.openapi.answers.organizations import Organization, OrganizationStatusChanged, OrganizationTeams, Provisioned
 from apps.openapi.operation import OPERATORS, Operation
 from apps.openapi.operations.teams import TEAMS
 from apps.openapi.responses import ARRAY_HEADERS
@@ -11,6 +12,13 @@ from apps.openapi.responses import ARRAY_HEADERS
 TAG = "Organizations"
 
 OPERATIONS = {
+    "POST /api/provision": Operation(
+        "Provision a customer: organization, team, models, credits and key at once",
+        answer=Provisioned,
+        body=ProvisionInput,
+        idempotent=True,
+        errors=(400, 404),
+    ),
     "GET /api/organizations": Operation(
         "List organizations",
         answer=list[Organization],
