@@ -31,8 +31,10 @@ SCREENSHOTS = Path(__file__).resolve().parent.parent.parent / "var" / "screensho
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """A browser for the tests of a module, no longer: while Playwright is there its event loop counts as running, and
+    other tests of the process could not run one of their own."""
     if not CHROMIUM:
         if os.environ.get("CI"):
             pytest.fail("chromium is not installed, and under CI the browser's tests must run")

@@ -112,6 +112,10 @@ class Offers:
     def _post_planned(self) -> Iterator[Posted]:
         for each in sorted(self.planned, key=lambda each: (each.effective, each.dated)):
             if each.entry is None and not each.is_cancelled and each.effective <= self.auditor.today:
+                if each.expires <= self.auditor.today:
+                    # Nobody could spend them any more: dropped, not given.
+                    each.is_cancelled = True
+                    continue
                 each.entry = self._give(each.amount, each.kind, each.expires, each.dated)
                 yield each.entry
 
