@@ -12,9 +12,21 @@ from apps.organizations.rights import Right
 def maybe(route: str, **kwargs: Any) -> str:
     """The address of a route of the console, empty when there is no such page."""
     try:
-        return reverse(f"admin:{route}", kwargs=kwargs)
+        return reverse(f"admin:{route}", kwargs={name: str(value) for name, value in kwargs.items()})
     except NoReverseMatch:
         return ""
+
+
+def listed(route: str, **query: Any) -> str:
+    """A list, narrowed by what is given. `route` is a name such as jobs_job."""
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{reverse(f'admin:{route}_changelist')}?{urlencode(given)}"
+
+
+def with_query(url: str, **query: Any) -> str:
+    """The address of a form with fields filled in; an empty one stays empty."""
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{url}?{urlencode(given)}" if url and given else url
 
 
 def team(team_id: str, tab: str = "") -> str:
@@ -33,30 +45,25 @@ def key(key_id: object) -> str:
     return reverse("admin:key", kwargs={"key_id": str(key_id)})
 
 
-def of_row(route: str, model: str, name: str, pk: object) -> str:
-    """A row's page in the console, else its plain page. `model` is a name such as jobs_job."""
-    return maybe(route, **{name: str(pk)}) or reverse(f"admin:{model}_change", args=[pk])
-
-
 def job(job_id: object) -> str:
-    return of_row("job", "jobs_job", "job_id", job_id)
+    return maybe("job", job_id=job_id)
+
+
+def call(job_id: object, call_id: object) -> str:
+    """A call on its job's page."""
+    return f"{job(job_id)}?call={call_id}#call-{call_id}"
 
 
 def decision(decision_id: object) -> str:
-    return of_row("decision", "limits_decision", "decision_id", decision_id)
+    return maybe("decision", decision_id=decision_id)
 
 
 def entry(entry_id: object) -> str:
-    return of_row("entry", "credits_entry", "entry_id", entry_id)
+    return maybe("entry", entry_id=entry_id)
 
 
 def grant(grant_id: object) -> str:
-    return of_row("grant", "credits_grant", "grant_id", grant_id)
-
-
-def rows(model: str, **query: Any) -> str:
-    """A list under filters. `model` is a name such as jobs_job."""
-    return f"{reverse(f'admin:{model}_changelist')}?{urlencode(query)}"
+    return maybe("grant", grant_id=grant_id)
 
 
 def buttons(*wanted: tuple[str, str, Right], **kwargs: Any) -> tuple[Button, ...]:

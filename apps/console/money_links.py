@@ -3,42 +3,36 @@
 from typing import Any
 from urllib.parse import urlencode
 
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.console import formats
+from apps.console.links import maybe
 from apps.core.ids import parse_uuid
 from apps.credits.models import SYSTEM_ACCOUNTS, Account
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 
 
-def _to(route: str, **kwargs: Any) -> str:
-    try:
-        return reverse(f"admin:{route}", kwargs=kwargs)
-    except NoReverseMatch:
-        return ""
-
-
 def entry(entry_id: Any) -> str:
-    return _to("entry", entry_id=str(entry_id))
+    return maybe("entry", entry_id=str(entry_id))
 
 
 def grant(grant_id: Any) -> str:
-    return _to("grant", grant_id=str(grant_id))
+    return maybe("grant", grant_id=str(grant_id))
 
 
 def voucher(voucher_id: Any) -> str:
-    return _to("voucher", voucher_id=str(voucher_id))
+    return maybe("voucher", voucher_id=str(voucher_id))
 
 
 def team(found: Team) -> str:
-    return _to("team", team_id=found.team_id)
+    return maybe("team", team_id=found.team_id)
 
 
 def organization(found: Organization) -> str:
-    url = _to("org", organization_id=found.organization_id)
+    url = maybe("org", organization_id=found.organization_id)
     return url or reverse("admin:organizations_organization_change", args=[found.pk])
 
 
@@ -47,7 +41,7 @@ def job(job_id: Any) -> str:
     parsed = parse_uuid(str(job_id))
     if parsed is None:
         return ""
-    return _to("job", job_id=str(parsed)) or reverse("admin:jobs_job_change", args=[parsed])
+    return maybe("job", job_id=str(parsed)) or reverse("admin:jobs_job_change", args=[parsed])
 
 
 def ledger(**query: Any) -> str:

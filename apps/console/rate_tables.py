@@ -110,7 +110,7 @@ def _card_column(read: Any) -> Column:
 
     def url(row: Any) -> str:
         version = read(row)
-        return "" if version is None else links.of_row("card", "credits_ratecard", "card_id", version.card_id)
+        return "" if version is None else links.maybe("card", card_id=version.card_id)
 
     return columns.link("Whose card", label, url, place="second")
 

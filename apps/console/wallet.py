@@ -97,7 +97,7 @@ def entry_tables(accounts: Sequence[Account]) -> list[Table]:
             found,
             "No entries. The first grant makes one.",
             "All entries in the ledger",
-            links.rows("credits_entry", account=accounts[0].pk) if accounts else "",
+            links.listed("credits_entry", account=accounts[0].pk) if accounts else "",
         )
     ]
 

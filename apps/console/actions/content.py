@@ -6,7 +6,7 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
-from apps.console import content, routes
+from apps.console import content, links
 from apps.console.actions.base import Action, ActionForm, Preview, StaleState
 from apps.console.pages.job import find
 from apps.core import audit
@@ -34,7 +34,7 @@ class ShowContent(Action):
         return "see prompts and answers"
 
     def back_url(self) -> str:
-        return routes.job(self.obj.pk)
+        return links.job(self.obj.pk)
 
     def require_possible(self) -> None:
         found = content.of(self.obj, self.calls)

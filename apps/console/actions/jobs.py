@@ -5,7 +5,7 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
-from apps.console import formats, routes
+from apps.console import formats, links
 from apps.console.actions.base import Action, ActionForm, Change, Preview, StaleState
 from apps.console.pages.job import find
 from apps.core import idempotency
@@ -34,7 +34,7 @@ class CancelJob(Action):
         return "cancel jobs"
 
     def back_url(self) -> str:
-        return routes.job(self.obj.pk)
+        return links.job(self.obj.pk)
 
     def require_possible(self) -> None:
         if self.obj.is_closed:

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from apps.console import formats, routes
+from apps.console import formats, links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
@@ -96,9 +96,9 @@ class CallList(WorkList):
     empty = Empty("They appear when a team's job calls a model.")
     before_template = "console/parts/strip.html"
     columns = (
-        columns.ident("Call", lambda call: call.pk, lambda call: routes.call(call.job_id, call.pk)),
+        columns.ident("Call", lambda call: call.pk, lambda call: links.call(call.job_id, call.pk)),
         columns.when("Created", lambda call: call.created_at),
-        columns.ident("Job", lambda call: call.job_id, lambda call: routes.job(call.job_id), place="rest"),
+        columns.ident("Job", lambda call: call.job_id, lambda call: links.job(call.job_id), place="rest"),
         Column("Team", team_link, lambda call: call.team.team_id, "second"),
         Column("Asked → served", _model, lambda call: f"{call.model_group_used} → {call.provider_model}", "second"),
         columns.state("State", lambda call: call.state),
@@ -189,4 +189,4 @@ class CallPage(Page):
         call = Call.objects.filter(pk=parsed).only("job_id").first() if parsed else None
         if call is None:
             raise CallNotFound(f"There is no call {call_id[:60]}.")
-        return HttpResponseRedirect(routes.call(call.job_id, call.pk))
+        return HttpResponseRedirect(links.call(call.job_id, call.pk))

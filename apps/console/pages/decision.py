@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apps.catalog.models import ModelAlias, ModelGroup
-from apps.console import formats, routes
+from apps.console import formats, links
 from apps.console.pages import refusal_words as words
 from apps.console.pages.base import Crumb, ObjectPage, Tab
 from apps.console.templatetags import console as tags
@@ -69,7 +69,7 @@ class DecisionPage(ObjectPage):
 
     def crumbs(self) -> Sequence[Crumb]:
         team_id = self.obj.team.team_id
-        return (Crumb("Refusals", reverse("admin:limits_decision_changelist")), Crumb(team_id, routes.team(team_id)))
+        return (Crumb("Refusals", reverse("admin:limits_decision_changelist")), Crumb(team_id, links.team(team_id)))
 
     def state(self) -> str:
         return "refused"
@@ -86,8 +86,8 @@ class DecisionPage(ObjectPage):
             ("Sent as", f"HTTP {words.status(found.code)}"),
             ("Team", tags.text(found.team.team_id)),
             ("Organization", tags.text(found.organization.organization_id)),
-            ("Key", _ident(found.key_id, routes.url_of("key", key_id=found.key_id or "-"))),
-            ("Job", _ident(found.job_id, routes.job(job) if job else "")),
+            ("Key", _ident(found.key_id, links.maybe("key", key_id=found.key_id or "-"))),
+            ("Job", _ident(found.job_id, links.job(job) if job else "")),
             ("Model asked", tags.text(found.model) if found.model else formats.UNKNOWN),
             ("End customer", tags.text(found.user_id) if found.user_id else formats.UNKNOWN),
             ("When", tags.when(found.created_at)),
@@ -118,8 +118,8 @@ class DecisionPage(ObjectPage):
             missing = -(-max(0, self.judgement.needed_micros - self.judgement.available_micros) // MICROS) * MICROS
             yield Help(
                 f"Grant {formats.credits_in_words(missing or MICROS)} to {team_id}",
-                routes.with_query(
-                    routes.url_of("team_grant", team_id=team_id),
+                links.with_query(
+                    links.maybe("team_grant", team_id=team_id),
                     credits=exact_credits(missing or MICROS),
                     kind="paid",
                     reason=f"refusal {found.pk}",
@@ -130,40 +130,40 @@ class DecisionPage(ObjectPage):
         if "team_not_active" in codes:
             yield from self._resume(here)
         if "model_not_allowed" in codes and _exists(found.model):
-            url = routes.url_of("team_models", team_id=team_id) or routes.url_of(
+            url = links.maybe("team_models", team_id=team_id) or links.maybe(
                 "team_tab", team_id=team_id, tab="models"
             )
             yield Help(
                 f"Allow {found.model or 'a model'} for {team_id}",
-                routes.with_query(url, model=found.model, next=here),
+                links.with_query(url, model=found.model, next=here),
                 Right.CATALOG_WRITE,
             )
         if codes & {"key_revoked", "key_expired"}:
-            url = routes.url_of("team_issue_key", team_id=team_id) or routes.url_of(
+            url = links.maybe("team_issue_key", team_id=team_id) or links.maybe(
                 "team_tab", team_id=team_id, tab="keys"
             )
-            yield Help("Issue another key", routes.with_query(url, next=here), Right.KEYS_WRITE)
+            yield Help("Issue another key", links.with_query(url, next=here), Right.KEYS_WRITE)
         for state in self.judgement.limits:
             if state["verdict"] == "refused":
                 yield self._raise(state, here)
 
     def _tab(self, tab: str) -> str:
-        return routes.url_of("team_tab", team_id=self.obj.team.team_id, tab=tab)
+        return links.maybe("team_tab", team_id=self.obj.team.team_id, tab=tab)
 
     def _resume(self, here: str) -> Iterator[Help]:
         found = self.obj
         if found.organization.status != Organization.Status.ACTIVE:
             organization_id = found.organization.organization_id
-            url = routes.url_of("org_resume", organization_id=organization_id)
-            yield Help(f"Resume {organization_id}", routes.with_query(url, next=here), Right.STATE_WRITE)
+            url = links.maybe("org_resume", organization_id=organization_id)
+            yield Help(f"Resume {organization_id}", links.with_query(url, next=here), Right.STATE_WRITE)
         if found.team.status != "active":
-            url = routes.url_of("team_resume", team_id=found.team.team_id)
-            yield Help(f"Resume {found.team.team_id}", routes.with_query(url, next=here), Right.STATE_WRITE)
+            url = links.maybe("team_resume", team_id=found.team.team_id)
+            yield Help(f"Resume {found.team.team_id}", links.with_query(url, next=here), Right.STATE_WRITE)
 
     def _raise(self, state: dict[str, Any], here: str) -> Help:
-        url = routes.with_query(
-            routes.url_of("limit_raise"), scope=state["scope"], id=state["id"], metric=state["limit"], next=here
-        ) or routes.listed("limits_limit", q=state["id"])
+        url = links.with_query(
+            links.maybe("limit_raise"), scope=state["scope"], id=state["id"], metric=state["limit"], next=here
+        ) or links.listed("limits_limit", q=state["id"])
         return Help(f"Raise {words.metric(state)} of {words.whose(state)}", url, Right.LIMITS_WRITE)
 
 

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from apps.analytics import job_margin
-from apps.console import content, formats, routes
+from apps.console import content, formats, links
 from apps.console.pages import job_words, timeline
 from apps.console.pages.base import Button, Crumb, ObjectPage, Page, Tab
 from apps.console.pages.calls import flags_of, took_ms, waited_ms
@@ -96,7 +96,7 @@ class JobPage(ObjectPage):
         job = self.obj
         return (
             Crumb("Jobs", reverse("admin:jobs_job_changelist")),
-            Crumb(job.team.team_id, routes.team(job.team.team_id)),
+            Crumb(job.team.team_id, links.team(job.team.team_id)),
         )
 
     def state(self) -> str:
@@ -119,7 +119,7 @@ class JobPage(ObjectPage):
 
     def about(self) -> Sequence[tuple[str, Any]]:
         job = self.obj
-        key = tags.ident(job.key_id, routes.url_of("key", key_id=job.key_id)) if job.key_id else formats.UNKNOWN
+        key = tags.ident(job.key_id, links.maybe("key", key_id=job.key_id)) if job.key_id else formats.UNKNOWN
         return (
             ("Job", tags.ident(job.pk)),
             ("Team", tags.text(job.team.team_id)),
@@ -134,11 +134,11 @@ class JobPage(ObjectPage):
 
     def buttons(self) -> Sequence[Button]:
         found = []
-        refund = routes.url_of("job_refund", job_id=self.obj.pk)
+        refund = links.maybe("job_refund", job_id=self.obj.pk)
         if refund and self.receipt.net_micros > 0:
             found.append(Button("Refund", refund, Right.CREDITS_WRITE, is_main=True))
         if not self.obj.is_closed:
-            url = routes.url_of("job_cancel", job_id=self.obj.pk)
+            url = links.maybe("job_cancel", job_id=self.obj.pk)
             found.append(Button("Cancel job", url, Right.JOBS_WRITE, is_dangerous=True))
         return found
 
@@ -183,15 +183,15 @@ class JobPage(ObjectPage):
     def paid(self) -> Iterator[Paid]:
         for entry in self.receipt.entries:
             for use in self.receipt.uses.get(entry.pk, []):
-                url = routes.url_of("grant", grant_id=use.grant_id)
+                url = links.maybe("grant", grant_id=use.grant_id)
                 yield Paid(str(use.grant_id), use.grant.kind, use.amount_micros, url)
 
     def total_url(self) -> str:
         """The ledger with exactly the job's charge."""
         charges = [entry for entry in self.receipt.entries if entry.kind == Entry.Kind.CHARGE]
-        if len(charges) == 1 and (url := routes.url_of("entry", entry_id=charges[0].pk)):
+        if len(charges) == 1 and (url := links.maybe("entry", entry_id=charges[0].pk)):
             return url
-        return routes.listed("credits_entry", q=self.obj.pk, range="all")
+        return links.listed("credits_entry", q=self.obj.pk, range="all")
 
     def tab_overview(self) -> dict[str, Any]:
         job, live = self.obj, self.live()
@@ -199,12 +199,12 @@ class JobPage(ObjectPage):
         base = reverse("admin:job", kwargs=self.url_kwargs())
         return live | {
             "calls": [self._shown(row, asked) for row in live["timeline"].rows],
-            "entries": [(entry, routes.url_of("entry", entry_id=entry.pk)) for entry in self.receipt.entries],
+            "entries": [(entry, links.maybe("entry", entry_id=entry.pk)) for entry in self.receipt.entries],
             "steps": self.steps(),
             "receipt_url": reverse("admin:job_receipt", kwargs=self.url_kwargs()),
             "poll_url": f"{base}?fragment=1&calls_from={self.first_number}",
             "content": content.of(job, self.receipt.calls),
-            "content_url": routes.url_of("job_content", job_id=job.pk),
+            "content_url": links.maybe("job_content", job_id=job.pk),
             "may_see_content": self.operator.holds(Right.CONTENT_VIEW),
             "curl": f'curl -H "X-Admin-Key: $TOKEN" $BASE_URL/api/jobs/{job.pk}/receipt',
         }
@@ -257,7 +257,7 @@ class OldJobPage(Page):
     route = "job"
 
     def get(self, request: HttpRequest, object_id: str = "", **kwargs: Any) -> HttpResponse:
-        url = routes.url_of(self.route, **{f"{self.route}_id": object_id})
+        url = links.maybe(self.route, **{f"{self.route}_id": object_id})
         if parse_uuid(object_id) is None or not url:
             raise Http404(f"There is no {self.route} {object_id[:60]}.")
         return HttpResponseRedirect(url)

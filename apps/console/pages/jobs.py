@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.analytics import job_lists, job_margin
-from apps.console import formats, routes
+from apps.console import formats, links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
@@ -56,7 +56,7 @@ def team_link(row: Any) -> SafeString:
     """A row's team with its organization below."""
     return format_html(
         '<a href="{}"><bdi>{}</bdi></a> <span class="c-quiet"><bdi>{}</bdi></span>',
-        routes.team(row.team.team_id),
+        links.team(row.team.team_id),
         formats.harmless(row.team.team_id)[:60],
         formats.harmless(row.organization.organization_id)[:60],
     )
@@ -90,7 +90,7 @@ class JobList(WorkList):
     empty = Empty("They appear when a team calls POST /api/jobs/create.")
     before_template = "console/parts/strip.html"
     columns = (
-        columns.ident("Job", lambda job: job.pk, lambda job: routes.job(job.pk)),
+        columns.ident("Job", lambda job: job.pk, lambda job: links.job(job.pk)),
         columns.when("Created", lambda job: job.created_at),
         Column("Team", team_link, lambda job: job.team.team_id, "second"),
         columns.text("Type", lambda job: job.job_type, place="second"),

@@ -150,7 +150,7 @@ class OrganizationPage(ObjectPage):
         rows = with_activity(with_wallet(Team.objects.filter(organization=self.obj)))
         found = list(rows.order_by("rank", "team_id")[:most])
         add_recent(found)
-        url = links.rows("teams_team", organization=self.obj.organization_id)
+        url = links.listed("teams_team", organization=self.obj.organization_id)
         empty = "No teams yet. A team holds keys and credits."
         return Table("Teams", team_columns(with_organization=False), found, empty, "All its teams", url)
 
@@ -201,7 +201,7 @@ class OrganizationPage(ObjectPage):
             list(found[:SHOWN_MAX]),
             "None: its calls go out with the platform's.",
             "All provider credentials",
-            links.rows("catalog_providercredential", organization__id__exact=self.obj.pk),
+            links.listed("catalog_providercredential", organization=self.obj.organization_id),
         )
         return {"tables": [table]}
 

@@ -35,7 +35,7 @@ def _name(organization: Any) -> Any:
 
 
 def _spent(organization: Any) -> Any:
-    url = links.rows("jobs_job", organization=organization.organization_id, range="30d")
+    url = links.listed("jobs_job", organization=organization.organization_id, range="30d")
     return format_html('<a href="{}">{}</a>', url, formats.credits(organization.spent_micros))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Count, F, Max, Min, Q, QuerySet
 from django.urls import reverse
 
-from apps.console import formats, routes
+from apps.console import formats, links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
@@ -64,7 +64,7 @@ class RefusalList(WorkList):
     empty = Empty("Nothing was refused.")
     before_template = "console/parts/refusals.html"
     columns = (
-        columns.link("Reason", lambda row: words.reason(row.code), lambda row: routes.decision(row.pk)),
+        columns.link("Reason", lambda row: words.reason(row.code), lambda row: links.decision(row.pk)),
         columns.when("When", lambda row: row.created_at, place="amount"),
         Column("Team", team_link, lambda row: row.team.team_id, "second"),
         Column("Limit", _limit, _limit),

@@ -208,12 +208,12 @@ class TeamPage(ObjectPage):
 
     def _jobs(self, most: int, title: str) -> Table:
         found = list(Job.objects.filter(team=self.obj).order_by("-created_at", "-id")[:most])
-        url = links.rows("jobs_job", team=self.obj.team_id, range="all")
+        url = links.listed("jobs_job", team=self.obj.team_id, range="all")
         return job_table(title, found, "No job yet: one appears when the team calls.", "All jobs of this team", url)
 
     def _refusals(self, most: int, title: str) -> Table:
         found = list(Decision.objects.filter(team=self.obj).order_by("-created_at", "-id")[:most])
-        url = links.rows("limits_decision", team=self.obj.team_id, range="all")
+        url = links.listed("limits_decision", team=self.obj.team_id, range="all")
         return refusal_table(title, found, "Nothing was refused.", "All refusals of this team", url)
 
 

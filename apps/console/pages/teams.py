@@ -69,12 +69,12 @@ def _available(team: Any) -> Any:
 def _refusals(team: Any) -> Any:
     if not team.refusals:
         return "0"
-    url = links.rows("limits_decision", team=team.team_id, range="24h")
+    url = links.listed("limits_decision", team=team.team_id, range="24h")
     return format_html('<a href="{}">{}</a>', url, formats.count(team.refusals))
 
 
 def _spent(team: Any) -> Any:
-    url = links.rows("jobs_job", team=team.team_id, range="7d")
+    url = links.listed("jobs_job", team=team.team_id, range="7d")
     return format_html('<a href="{}">{}</a>', url, formats.credits(team.spent_micros))
 
 

@@ -164,7 +164,7 @@ document.addEventListener("DOMContentLoaded", () => {
     const load = async () => {
       if (document.visibilityState === "visible" && panel.isConnected) {
         try {
-          const answer = await fetch(panel.dataset.poll, { credentials: "same-origin" });
+          const answer = await fetch(panel.dataset.poll, { credentials: "same-origin", headers: { "X-Background": "1" } });
           if (answer.status === 200) { panel.innerHTML = await answer.text(); draw(panel); }
           if (answer.status >= 500) every = Math.min(every * 2, 600000);
         } catch { every = Math.min(every * 2, 600000); }
@@ -184,7 +184,7 @@ document.addEventListener("DOMContentLoaded", () => {
   async function loadPanel(panel, url) {
     panel.setAttribute("aria-busy", "true");
     try {
-      const answer = await fetch(url, { credentials: "same-origin" });
+      const answer = await fetch(url, { credentials: "same-origin", headers: { "X-Background": "1" } });
       if (!answer.ok || answer.redirected) throw new Error(String(answer.status));
       panel.innerHTML = await answer.text();
       draw(panel);
