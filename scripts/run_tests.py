@@ -11,8 +11,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# What touches no database of the tests' own need not run on a second one.
-ONCE = ("acceptance", "browser", "examples", "docs", "harness_tests", "openapi")
+# What touches no database of the tests' own, or asks for nothing in which databases differ, runs on one.
+ONCE = (
+    "acceptance",
+    "admin",
+    "api/test_bad_bodies.py",
+    "api/test_rights.py",
+    "browser",
+    "docs",
+    "examples",
+    "harness_tests",
+    "openapi",
+)
 # Settings that a shell may hold, e.g. after `. .demo/env`: the tests' own must be in force.
 FOREIGN = ("DATABASE_URL", "REDIS_URL", "MASTER_KEY", "LITELLM_BASE_URL", "LITELLM_PROXY_URL", "SAASLLM_EMBEDDED")
 
@@ -36,7 +46,7 @@ def main() -> int:
     codes = [pytest("SQLite, everything in one process", "-n", "2")]
     if reachable == 0:
         with services.temporary_database("saas_litellm_tests") as database:
-            again = [f"--ignore=tests/{folder}" for folder in ONCE]
+            again = [f"--ignore=tests/{path}" for path in ONCE]
             codes.append(pytest("PostgreSQL", "-n", "2", "-m", "not services", *again, DATABASE_URL=database))
             codes.append(pytest("PostgreSQL, Redis and real processes", "-m", "services", DATABASE_URL=database))
     else:
