@@ -169,9 +169,10 @@ def test_list_asks_a_fixed_number_of_queries(ana, acme, query):
     few = queries()
     for number in range(20):
         ledger.grant(acme.team, amount_micros=1_000_000, actor=make.TESTER, key=f"n{number}")
-    # Eight, beside session and operator; savepoint and its release are of the bounded statement.
+    # Eight, beside session and operator; savepoint and its release are of the bounded statement, whose bound is one
+    # more on PostgreSQL.
     assert queries() == few
-    assert few <= 14
+    assert few <= (15 if connection.vendor == "postgresql" else 14)
 
 
 def test_entry_says_what_it_did_with_both_sides_and_neighbours(ana, acme):

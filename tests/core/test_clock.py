@@ -8,6 +8,12 @@ from apps.core import clock
 from apps.core.models import Process
 
 
+@pytest.fixture(autouse=True)
+def _no_process_of_others(db: None) -> None:
+    """The reader of replies that an earlier test of this process began says that it lives, now and then."""
+    Process.objects.all().delete()
+
+
 @pytest.mark.parametrize("seconds", [0, 1.5, -1.5, 86_400, -0.001])
 def test_instant_from_now_is_that_of_the_database(db: None, seconds: float):
     Process.objects.create(name="p", kind="web", seen_at=clock.from_now(seconds))

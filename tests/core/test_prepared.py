@@ -20,6 +20,12 @@ from tests import make
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True)
+def _no_process_of_others(db: None) -> None:
+    """The reader of replies that an earlier test of this process began says that it lives, now and then."""
+    Process.objects.all().delete()
+
+
 def by_name() -> Select[Process]:
     return Select(lambda: Process.objects.filter(name=param("name", Process)))
 

@@ -56,6 +56,9 @@ class Page(View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         self.operator = operator_of(request)
         self.require_right()
+        if any("\x00" in value for value in kwargs.values() if isinstance(value, str)):
+            # Part of no id, and PostgreSQL would refuse to look for it.
+            raise Http404("No id holds a NUL")
         try:
             response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
         except NotFound as error:
