@@ -16,6 +16,7 @@ ONCE = (
     "acceptance",
     "admin",
     "api/test_bad_bodies.py",
+    "api/test_receipts_of_cards.py",
     "api/test_rights.py",
     "browser",
     "docs",
