@@ -26,9 +26,6 @@ class LedByConsole(ReadOnlyAdmin):
     def add_url(self) -> str:
         return reverse("admin:provision")
 
-    def object_url(self, obj: Any) -> str:
-        return self.page_url(obj)
-
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

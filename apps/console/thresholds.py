@@ -2,8 +2,6 @@
 
 from django.db.models import Case, F, IntegerField, Q, Value, When
 
-from apps.credits.billing import Balance
-
 CHOICES = [("critical", "critical: 10 % or less"), ("low", "low: 20 % or less"), ("fair", "fair"), ("ok", "ok")]
 # For sorting: the gravest first; 4 for who was never given any.
 RANKS = {"critical": 0, "low": 1, "fair": 2, "ok": 3, "": 4}
@@ -19,10 +17,6 @@ def word(left_micros: int, allocated_micros: int) -> str:
         if left_micros > allocated_micros // share:
             return name
     return "critical"
-
-
-def word_of(balance: Balance) -> str:
-    return word(balance.spendable_micros, balance.allocated_micros)
 
 
 def word_of_rank(rank: int) -> str:

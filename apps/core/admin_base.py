@@ -1,24 +1,21 @@
-"""What the plain admin pages share: read-only rows, changes that leave an audit row, forms that call a service.
+"""What the plain admin pages share: read-only rows, and changes that leave an audit row.
 
 Invariant: nothing is deleted unless an admin says so, and every write goes through a service or is committed
 together with its audit row.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin import helpers
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
 from django.db import models, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html
 from django.utils.http import urlencode
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
 else:
     _ModelAdmin = UnfoldModelAdmin
 
-# A confirmation carries its rows as form fields, of which Django takes 1,000.
-ACTION_ROWS_MAX = 200
 _ACTOR_LENGTH = 240
 
 
@@ -117,9 +112,6 @@ class PlainAdmin(_ModelAdmin):
         """What belongs to the object, as buttons on its page. Those that the user may not follow are left out."""
         return ()
 
-    def object_url(self, obj: Any) -> str:
-        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[obj.pk])
-
     def list_url(self) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
 
@@ -162,13 +154,6 @@ class PlainAdmin(_ModelAdmin):
         obj = kwargs.get("obj")
         if obj is not None:
             context["page_links"] = [link for link in self.page_links(obj) if request.user.has_perm(link.permission)]
-            actions: Any = self.get_actions(request).values()
-            context["page_actions"] = [
-                (name, description.split(" selected")[0])
-                for _, name, description in actions
-                if name != "delete_selected"
-            ]
-            context["list_url"] = self.list_url()
             context["seen"] = seen_of(type(obj)._default_manager.filter(pk=obj.pk).first())
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -195,86 +180,6 @@ class PlainAdmin(_ModelAdmin):
             return super().history_view(request, object_id, extra_context)
         query = urlencode({"object_kind": self.audit_kind, "object_id": self.audit_id(obj)})
         return HttpResponseRedirect(f"{reverse('admin:core_auditentry_changelist')}?{query}")
-
-    def service_form(
-        self,
-        request: HttpRequest,
-        form: forms.Form,
-        *,
-        title: str,
-        submit: str,
-        act: Callable[[], HttpResponse],
-        obj: Any = None,
-        facts: Iterable[tuple[str, str]] = (),
-    ) -> HttpResponse:
-        """Show a form; a valid one calls `act`, whose refusal is shown on the form again.
-
-        `facts` are labels and values above it, what the reader needs to decide. The caller checks permissions.
-        """
-        if request.method == "POST" and form.is_valid():
-            try:
-                return act()
-            except DomainError as error:
-                show_refusal(form, error)
-        fieldsets: Any = [(None, {"fields": list(form.fields)})]
-        any_form: Any = form  # Django's own check of passwords puts a plain form there too
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": title,
-            "original": obj,
-            "object_url": self.object_url(obj) if obj is not None else "",
-            "adminform": helpers.AdminForm(any_form, fieldsets, {}, model_admin=self),
-            "form": form,
-            "facts": list(facts),
-            "submit_label": submit,
-            "media": self.media + form.media,
-        }
-        return TemplateResponse(request, "admin/service_form.html", context)
-
-    def ask(
-        self, request: HttpRequest, queryset: QuerySet[Any], form: forms.Form, *, action: str, title: str, note: str
-    ) -> HttpResponse | None:
-        """The page that asks before an action acts on the selected rows; None once it was confirmed.
-
-        Bind `form` to the POST data when `is_confirmed`, and leave it unbound before.
-        """
-        rows = list(queryset[: ACTION_ROWS_MAX + 1])
-        if len(rows) > ACTION_ROWS_MAX:
-            messages.error(request, f"Select at most {ACTION_ROWS_MAX} rows at once.")
-            return HttpResponseRedirect(request.get_full_path())
-        if is_confirmed(request) and form.is_valid():
-            return None
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": title,
-            "note": note,
-            "rows": rows,
-            "action": action,
-            "form": form,
-            "checkbox_name": helpers.ACTION_CHECKBOX_NAME,
-        }
-        return TemplateResponse(request, "admin/confirm_action.html", context)
-
-    def secrets_page(
-        self, request: HttpRequest, secrets: Sequence[tuple[str, str]], *, title: str, back_url: str
-    ) -> HttpResponse:
-        """Show new secrets in messages of this very response, so that no cookie or session ever holds them."""
-        for label, secret in secrets:
-            messages.success(request, format_html("{}: <code>{}</code>", label, secret))
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": title,
-            "back_url": back_url,
-        }
-        return TemplateResponse(request, "admin/secrets_once.html", context)
-
-
-def is_confirmed(request: HttpRequest) -> bool:
-    """Whether this POST comes from the page that asks."""
-    return "confirmed" in request.POST
 
 
 class ReadOnlyAdmin(PlainAdmin):

@@ -1,16 +1,13 @@
-"""Fields and forms of admin pages: JSON objects a database can store, words one a line, forms that act once."""
+"""Fields of operators' forms: JSON objects a database can store, words one a line."""
 
 import json
 from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.admin.widgets import AdminTextareaWidget, AutocompleteSelect
+from django.contrib.admin.widgets import AdminTextareaWidget
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
-
-from apps.core import crypto, idempotency
-from apps.core.ids import new_id
 
 
 class ObjectField(forms.JSONField):
@@ -69,30 +66,3 @@ class WordsField(forms.CharField):
     def clean(self, value: Any) -> list[str]:
         text = str(super().clean(value))
         return list(dict.fromkeys(word.strip() for word in text.replace(",", "\n").splitlines() if word.strip()))
-
-
-class Autocomplete(AutocompleteSelect):
-    """Choose a row by typing. A value that is no id is shown as nothing chosen; Django's own fails on it."""
-
-    def optgroups(self, name: str, value: Any, attr: Any = None) -> Any:
-        ids = [one for one in value if str(one).isdecimal() and len(str(one)) < 19]
-        return super().optgroups(name, ids, attr)
-
-
-class OnceForm(forms.Form):
-    """A form whose token names the operation: a page that is submitted twice acts once."""
-
-    once = forms.UUIDField(widget=forms.HiddenInput, initial=new_id)
-
-    def as_request(self, scope: str) -> idempotency.Request:
-        """What was asked, for `idempotency.claim`."""
-        asked = json.dumps({name: str(value) for name, value in sorted(self.cleaned_data.items())})
-        return idempotency.Request(
-            f"admin:{scope}", str(self.cleaned_data["once"]), crypto.fingerprint(asked.encode())
-        )
-
-
-class ReasonForm(forms.Form):
-    """Why an operator does something; it is kept in the audit log."""
-
-    reason = forms.CharField(max_length=500, required=False, widget=forms.TextInput(attrs={"class": "vTextField"}))

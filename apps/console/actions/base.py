@@ -20,8 +20,8 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from apps.console.pages.base import Page
 from apps.core import crypto, idempotency
 from apps.core.actors import Actor
-from apps.core.admin_base import actor_of
-from apps.core.errors import Conflict, DomainError, IdempotencyConflict, InvalidField
+from apps.core.admin_base import actor_of, show_refusal
+from apps.core.errors import Conflict, DomainError, IdempotencyConflict
 from apps.core.ids import new_id
 from apps.organizations import rights
 
@@ -237,8 +237,7 @@ class Action(Page):
         except StaleState as error:
             return self.stale(request, error)
         except DomainError as error:
-            at = str(error.errors[0]["loc"][-1]) if isinstance(error, InvalidField) else None
-            form.add_error(at if at in form.fields else None, error.message)
+            show_refusal(form, error)
             return self.form_page(request, form, now, status=422)
         return self.show(request, slot, is_replay=False)
 
