@@ -12,6 +12,8 @@ from django.utils import timezone
 
 from apps.console import formats
 from apps.core.ids import parse_uuid
+from apps.organizations.models import Organization
+from apps.teams.models import Team
 
 
 class Ignored(ValueError):
@@ -245,6 +247,7 @@ def _edge(text: str, *, is_end: bool) -> datetime | None:
         raise Ignored(f"{text[:60]!r} is no day such as 2026-11-24") from None
 
 
-def words_of(instant: datetime | None) -> str:
-    """An instant for an empty list's sentence."""
-    return formats.clock(instant) if instant else ""
+ORGANIZATION = Known(
+    "organization", "Organization", find=lambda value: Organization.objects.filter(organization_id=value).first()
+)
+TEAM = Known("team", "Team", find=lambda value: Team.objects.filter(team_id=value).first())

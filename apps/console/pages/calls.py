@@ -13,11 +13,11 @@ from apps.console import formats, links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Choice, Exact, Within
+from apps.console.lists.filters import ORGANIZATION, TEAM, Choice, Exact, Within
 from apps.console.lists.strip import Outcome, strip
 from apps.console.lists.work import YES_NO, Condition, Lasting, WorkList
 from apps.console.pages.base import Page
-from apps.console.pages.jobs import ORGANIZATION, TEAM, team_link
+from apps.console.pages.jobs import team_link
 from apps.core.ids import parse_uuid
 from apps.jobs.errors import CallNotFound
 from apps.jobs.models import Attempt, Call

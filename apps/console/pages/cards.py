@@ -18,7 +18,7 @@ from apps.console.actions import card_form
 from apps.console.actions.cards import Replayed, url_of
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage, Narrowed
-from apps.console.lists.filters import Choice, Known
+from apps.console.lists.filters import ORGANIZATION, TEAM, Choice
 from apps.console.pages.base import Button, Crumb, ObjectPage, Tab
 from apps.console.templatetags import console as tags
 from apps.core import clock
@@ -29,9 +29,7 @@ from apps.credits.models import RateCard, RateCardVersion
 from apps.credits.settlement import Verdict, Work
 from apps.jobs import replay
 from apps.jobs.replay import Draft
-from apps.organizations.models import Organization
 from apps.organizations.rights import Right
-from apps.teams.models import Team
 
 # What a page may read while somebody waits; more is for `manage.py cards replay`.
 REPLAY_JOBS_MAX = 50_000
@@ -68,12 +66,8 @@ class CardList(ListPage):
     )
     filters = (
         Choice("has", "With", choices=(("draft", "a draft"), ("scheduled", "a scheduled version")), conditions=_has),
-        Known("team", "Team", find=lambda value: Team.objects.filter(team_id=value).first()),
-        Known(
-            "organization",
-            "Organization",
-            find=lambda value: Organization.objects.filter(organization_id=value).first(),
-        ),
+        TEAM,
+        ORGANIZATION,
     )
 
     def get_rows(self) -> QuerySet[Any]:

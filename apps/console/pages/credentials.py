@@ -11,10 +11,9 @@ from apps.catalog import credentials
 from apps.catalog.models import ProviderCredential
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage
-from apps.console.lists.filters import Choice, Known
+from apps.console.lists.filters import ORGANIZATION, Choice
 from apps.console.pages.base import Button
 from apps.console.pages.catalog import mark, turn
-from apps.organizations.models import Organization
 from apps.organizations.rights import Right
 
 
@@ -59,11 +58,7 @@ class CredentialList(ListPage):
     filters = (
         Choice("provider", "Provider", choices=ProviderCredential.Provider.choices),
         Choice("state", "State", choices=(("active", "active"), ("inactive", "inactive")), conditions=_active),
-        Known(
-            "organization",
-            "Organization",
-            find=lambda value: Organization.objects.filter(organization_id=value).first(),
-        ),
+        ORGANIZATION,
     )
 
     def get_rows(self) -> QuerySet[Any]:

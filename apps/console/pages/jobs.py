@@ -14,20 +14,14 @@ from apps.console import formats, links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Between, Choice, Exact, Known, Uuid, Within
+from apps.console.lists.filters import ORGANIZATION, TEAM, Between, Choice, Exact, Uuid, Within
 from apps.console.lists.strip import Outcome, strip
 from apps.console.lists.work import YES_NO, Condition, Lasting, Metadata, WorkList
 from apps.core.ids import parse_uuid
 from apps.core.money import MICROS, NANOUSD
 from apps.core.spreadsheets import Number
 from apps.jobs.models import Call, Job
-from apps.organizations.models import Organization
-from apps.teams.models import Team
 
-ORGANIZATION = Known(
-    "organization", "Organization", find=lambda value: Organization.objects.filter(organization_id=value).first()
-)
-TEAM = Known("team", "Team", find=lambda value: Team.objects.filter(team_id=value).first())
 OUTCOMES = (
     Outcome("completed", "completed", 7),
     Outcome("failed", "failed", 4),

@@ -15,7 +15,7 @@ from apps.console import activity, formats, key_states, limit_tables, links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage, prefix_or_word
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Choice, Known
+from apps.console.lists.filters import TEAM, Choice
 from apps.console.pages.base import Button, Crumb, ObjectPage, Tab
 from apps.console.tables import SHOWN_MAX, Table
 from apps.console.templatetags import console as tags
@@ -23,7 +23,6 @@ from apps.jobs.models import Job
 from apps.limits import services as limits
 from apps.limits.models import Scope
 from apps.organizations.rights import Right
-from apps.teams.models import Team
 from apps.virtual_keys import services
 from apps.virtual_keys.models import VirtualKey
 
@@ -75,7 +74,7 @@ class KeyList(ListPage):
     columns = key_columns(with_team=True)
     filters = (
         Choice("state", "State", choices=key_states.CHOICES, conditions=key_states.where),
-        Known("team", "Team", find=lambda value: Team.objects.filter(team_id=value).first()),
+        TEAM,
         Choice(
             "unused",
             "Unused",

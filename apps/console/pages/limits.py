@@ -15,7 +15,7 @@ from apps.console.actions.limits import METRICS, amount_words, own_amount, subje
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Choice, Known
+from apps.console.lists.filters import ORGANIZATION, TEAM, Choice
 from apps.console.pages.base import Button, Crumb, ObjectPage, Page, Tab
 from apps.console.templatetags import console as tags
 from apps.core import clock
@@ -27,7 +27,6 @@ from apps.limits import effective, gate, periods, services
 from apps.limits.index import Applied
 from apps.limits.models import RATES, Limit, Metric, Scope, SpendWindow
 from apps.organizations import rights
-from apps.organizations.models import Organization
 from apps.organizations.rights import Right
 from apps.teams import services as teams
 from apps.teams.models import Team
@@ -136,12 +135,8 @@ class LimitList(ListPage):
         Choice("metric", "What", choices=tuple(METRICS.items())),
         Choice("use", "Used", choices=(("near", "80 % of spend or more"),), conditions=_near),
         Choice("from", "Comes from", choices=(("raised", "raised"), ("own", "own")), conditions=_from),
-        Known("team", "Team", find=lambda value: Team.objects.filter(team_id=value).first()),
-        Known(
-            "organization",
-            "Organization",
-            find=lambda value: Organization.objects.filter(organization_id=value).first(),
-        ),
+        TEAM,
+        ORGANIZATION,
     )
 
     def get_rows(self) -> QuerySet[Any]:

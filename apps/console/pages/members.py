@@ -10,8 +10,8 @@ from apps.console import links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage, prefix_or_word
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Choice, Known
-from apps.organizations.models import Membership, Organization
+from apps.console.lists.filters import ORGANIZATION, Choice
+from apps.organizations.models import Membership
 
 
 def _kwargs(member: Membership) -> dict[str, str]:
@@ -61,11 +61,7 @@ class MemberList(ListPage):
     empty = Empty("Invite one on the page of an organization.")
     columns = member_columns(with_organization=True, may_change=False)
     filters = (
-        Known(
-            "organization",
-            "Organization",
-            find=lambda value: Organization.objects.filter(organization_id=value).first(),
-        ),
+        ORGANIZATION,
         Choice("role", "Role", choices=Membership.Role.choices),
     )
 

@@ -10,11 +10,11 @@ from apps.console import formats, links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Choice, Exact, Uuid
+from apps.console.lists.filters import ORGANIZATION, TEAM, Choice, Exact, Uuid
 from apps.console.lists.strip import Outcome, strip
 from apps.console.lists.work import Condition, WorkList
 from apps.console.pages import refusal_words as words
-from apps.console.pages.jobs import ORGANIZATION, TEAM, team_link
+from apps.console.pages.jobs import team_link
 from apps.core.ids import parse_uuid
 from apps.core.keyset import COUNTED as COUNT_MAX
 from apps.limits.models import Decision, Scope

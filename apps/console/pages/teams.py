@@ -13,11 +13,10 @@ from apps.console import formats, links, spending, thresholds
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage, prefix_or_word
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Choice, Known
+from apps.console.lists.filters import ORGANIZATION, Choice
 from apps.console.templatetags import console as tags
 from apps.jobs.models import Job
 from apps.limits.models import Decision
-from apps.organizations.models import Organization
 from apps.teams.models import Team
 
 _QUIET = timedelta(days=30)
@@ -140,11 +139,7 @@ class TeamList(ListPage):
             choices=thresholds.CHOICES,
             conditions=lambda word: Q(rank=thresholds.RANKS[word]),
         ),
-        Known(
-            "organization",
-            "Organization",
-            find=lambda value: Organization.objects.filter(organization_id=value).first(),
-        ),
+        ORGANIZATION,
         Choice("quiet", "No activity", choices=[("30d", "for 30 days")], conditions=_is_quiet),
     )
 

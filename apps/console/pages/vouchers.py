@@ -12,13 +12,12 @@ from apps.console import money_links as links
 from apps.console.lists import columns
 from apps.console.lists.base import Empty, ListPage
 from apps.console.lists.columns import Column
-from apps.console.lists.filters import Choice, Known, Uuid
+from apps.console.lists.filters import ORGANIZATION, Choice, Uuid
 from apps.console.pages.base import Button, Crumb, ObjectPage, Tab
 from apps.console.templatetags import console as tags
 from apps.core.ids import parse_uuid
 from apps.credits import vouchers
 from apps.credits.models import Grant, Voucher
-from apps.organizations.models import Organization
 from apps.organizations.rights import Right
 
 _SHOWN = 100
@@ -84,11 +83,7 @@ class VoucherList(ListPage):
         ),
         Choice("kind", "Kind", choices=Grant.Kind.choices),
         Uuid("batch", "Batch", lookup="batch"),
-        Known(
-            "organization",
-            "Organization",
-            find=lambda value: Organization.objects.filter(organization_id=value).first(),
-        ),
+        ORGANIZATION,
     )
 
     def get_rows(self) -> QuerySet[Any]:
