@@ -1,4 +1,4 @@
-"""Where things of the money pages are shown. A page that is not there yet has no address: "" makes no link."""
+"""Where things of the money pages are shown: `links` for rows and for ids as the ledger spells them."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -7,41 +7,32 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from apps.console import formats
-from apps.console.links import maybe
+from apps.console import formats, links
+from apps.console.links import entry, grant, maybe
 from apps.core.ids import parse_uuid
 from apps.credits.models import SYSTEM_ACCOUNTS, Account
 from apps.organizations.models import Organization
 from apps.teams.models import Team
 
-
-def entry(entry_id: Any) -> str:
-    return maybe("entry", entry_id=str(entry_id))
-
-
-def grant(grant_id: Any) -> str:
-    return maybe("grant", grant_id=str(grant_id))
+__all__ = ["account_name", "entry", "grant", "job", "ledger", "organization", "team", "to_account", "voucher"]
 
 
 def voucher(voucher_id: Any) -> str:
-    return maybe("voucher", voucher_id=str(voucher_id))
+    return maybe("voucher", voucher_id=voucher_id)
 
 
 def team(found: Team) -> str:
-    return maybe("team", team_id=found.team_id)
+    return links.team(found.team_id)
 
 
 def organization(found: Organization) -> str:
-    url = maybe("org", organization_id=found.organization_id)
-    return url or reverse("admin:organizations_organization_change", args=[found.pk])
+    return links.organization(found.organization_id)
 
 
 def job(job_id: Any) -> str:
     """Of a job's id as the ledger spells it; what is no id of a job of ours leads nowhere."""
     parsed = parse_uuid(str(job_id))
-    if parsed is None:
-        return ""
-    return maybe("job", job_id=str(parsed)) or reverse("admin:jobs_job_change", args=[parsed])
+    return "" if parsed is None else links.job(parsed)
 
 
 def ledger(**query: Any) -> str:

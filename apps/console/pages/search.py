@@ -12,9 +12,10 @@ from uuid import UUID
 
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from apps.catalog.models import ModelAlias
+from apps.console import links
 from apps.console.navigation import SECTIONS
 from apps.console.pages.base import Page
 from apps.core.ids import parse_uuid
@@ -75,10 +76,7 @@ def find(term: str) -> Found:
 def _by_uuid(asked: UUID) -> Iterable[Hit]:
     for model, word, route, name in _BY_UUID:
         if model._default_manager.filter(pk=asked).exists():
-            try:
-                yield Hit(word, str(asked), "", reverse(route, kwargs={name: str(asked)}))
-            except NoReverseMatch:
-                continue
+            yield Hit(word, str(asked), "", reverse(route, kwargs={name: str(asked)}))
 
 
 def _by_tail(term: str) -> list[Hit]:
@@ -86,35 +84,26 @@ def _by_tail(term: str) -> list[Hit]:
     rows = Job.objects.select_related("team").order_by("-created_at")[:2000]
     bare = term.replace("-", "")
     found = [job for job in rows if job.pk.hex.startswith(bare) or job.pk.hex.endswith(bare)][:_A_KIND_MAX]
-    return [Hit("job", str(job.pk), f"{job.team.team_id} · {job.status}", _job_url(job.pk)) for job in found]
-
-
-def _job_url(job_id: UUID) -> str:
-    try:
-        return reverse("admin:job", kwargs={"job_id": str(job_id)})
-    except NoReverseMatch:
-        return reverse("admin:jobs_job_change", args=[job_id])
+    return [Hit("job", str(job.pk), f"{job.team.team_id} · {job.status}", links.job(job.pk)) for job in found]
 
 
 def _by_key(term: str) -> Found:
     prefixes = VirtualKey.objects.select_related("team").filter(prefix__startswith=term[:11])[:_A_KIND_MAX]
-    hits = [Hit("key", f"{key.prefix}…", f"{key.name} · {key.team.team_id}", _key_url(key)) for key in prefixes]
+    hits = [Hit("key", f"{key.prefix}…", f"{key.name} · {key.team.team_id}", links.key(key.pk)) for key in prefixes]
     note = "You pasted a whole key. It was not stored; consider rotating it." if len(term) > 20 else ""
     return Found(hits, note)
-
-
-def _key_url(key: VirtualKey) -> str:
-    try:
-        return reverse("admin:key", kwargs={"key_id": str(key.pk)})
-    except NoReverseMatch:
-        return reverse("admin:virtual_keys_virtualkey_change", args=[key.pk])
 
 
 def _by_name(term: str) -> list[Hit]:
     hits: list[Hit] = []
     organizations = Organization.objects.filter(Q(organization_id__istartswith=term) | Q(name__icontains=term))
     hits += [
-        Hit("organization", each.name, f"{each.organization_id} · {each.status}", _organization_url(each))
+        Hit(
+            "organization",
+            each.name,
+            f"{each.organization_id} · {each.status}",
+            links.organization(each.organization_id),
+        )
         for each in organizations[:_A_KIND_MAX]
     ]
     teams = Team.objects.select_related("organization").filter(
@@ -125,13 +114,14 @@ def _by_name(term: str) -> list[Hit]:
             "team",
             each.team_id,
             f"{each.organization.organization_id} · {each.status}",
-            reverse("admin:team", kwargs={"team_id": each.team_id}),
+            links.team(each.team_id),
         )
         for each in teams[:_A_KIND_MAX]
     ]
     keys = VirtualKey.objects.select_related("team").filter(name__icontains=term)
     hits += [
-        Hit("key", each.name, f"{each.prefix}… · {each.team.team_id}", _key_url(each)) for each in keys[:_A_KIND_MAX]
+        Hit("key", each.name, f"{each.prefix}… · {each.team.team_id}", links.key(each.pk))
+        for each in keys[:_A_KIND_MAX]
     ]
     aliases = ModelAlias.objects.filter(name__istartswith=term)
     hits += [
@@ -155,13 +145,6 @@ def _by_name(term: str) -> list[Hit]:
         if term.lower() in item.title.lower()
     ]
     return hits
-
-
-def _organization_url(organization: Organization) -> str:
-    try:
-        return reverse("admin:org", kwargs={"organization_id": organization.organization_id})
-    except NoReverseMatch:
-        return reverse("admin:organizations_organization_change", args=[organization.pk])
 
 
 class Search(Page):
