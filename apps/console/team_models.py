@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django import forms
 from django.utils.html import format_html
 
 from apps.catalog import explanation
@@ -94,6 +95,15 @@ def _explained(team: Team, asked: str) -> explanation.Explanation:
     if "\x00" in asked:
         return explanation.Explanation(["A name cannot hold the NUL character."], None, "No model has this name.")
     return explanation.explain(team, asked)
+
+
+def offer(form: forms.Form) -> None:
+    """Let a form's `access_groups` and `model_groups` be chosen from what there is; without any: no field."""
+    for name, choices in (("access_groups", bundles()), ("model_groups", groups())):
+        if choices:
+            form.fields[name].choices = choices  # type: ignore[attr-defined]
+        else:
+            del form.fields[name]
 
 
 # What a form offers to give a team.

@@ -99,11 +99,7 @@ class ProvisionForm(ActionForm):
 
     def __init__(self, *args: Any, may_grant: bool, may_issue: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, choices in (("access_groups", team_models.bundles()), ("model_groups", team_models.groups())):
-            if choices:
-                self.fields[name].choices = choices  # type: ignore[attr-defined]
-            else:
-                del self.fields[name]
+        team_models.offer(self)
         for name in (*(() if may_grant else CREDIT_FIELDS), *(() if may_issue else KEY_FIELDS)):
             del self.fields[name]
 

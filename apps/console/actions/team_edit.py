@@ -55,11 +55,7 @@ class TeamForm(ActionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, choices in (("access_groups", team_models.bundles()), ("model_groups", team_models.groups())):
-            if choices:
-                self.fields[name].choices = choices  # type: ignore[attr-defined]
-            else:
-                del self.fields[name]
+        team_models.offer(self)
 
 
 class OfTeam(Action):
