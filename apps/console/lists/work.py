@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.db.models import Q, QuerySet, TextField
+from django.db.models.expressions import Combinable
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Cast
 from django.http import QueryDict
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from apps.console.lists.base import ListPage, Narrowed
 from apps.console.lists.filters import Between, Chip, Filter, Ignored, Range
+from apps.console.lists.strip import Outcome, strip
 
 UNINDEXED_DAYS_MAX = 31
 _LONGEST_US = 10**15
@@ -24,6 +26,24 @@ class WorkList(ListPage):
     """A list by time. `indexed` names the filters that an index with the time serves."""
 
     indexed: ClassVar[frozenset[str]] = frozenset({"team", "organization", "closed", "ended"})
+    outcomes: ClassVar[Sequence[Outcome]]
+
+    def outcome(self) -> Combinable:
+        """By what the strip above the table divides the rows: an expression for the key of one of `outcomes`."""
+        raise NotImplementedError
+
+    def before_table(self, narrowed: Narrowed) -> dict[str, Any]:
+        assert narrowed.range is not None
+        drawn = strip(
+            narrowed.rows,
+            time_field=self.time_field,
+            by=self.outcome(),
+            outcomes=self.outcomes,
+            span=narrowed.range,
+            given=self.request.GET,
+            noun=self.noun,
+        )
+        return {"strip": drawn}
 
     def narrow(self) -> Narrowed:
         narrowed = super().narrow()

@@ -5,16 +5,17 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Count, DurationField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from apps.console import formats, links
 from apps.console.lists import columns
-from apps.console.lists.base import Empty, Narrowed
+from apps.console.lists.base import Empty
 from apps.console.lists.columns import Column
 from apps.console.lists.filters import ORGANIZATION, TEAM, Choice, Exact, Within
-from apps.console.lists.strip import Outcome, strip
+from apps.console.lists.strip import Outcome
 from apps.console.lists.work import YES_NO, Condition, Lasting, WorkList
 from apps.console.pages.base import Page
 from apps.console.pages.jobs import team_link
@@ -91,6 +92,7 @@ class CallList(WorkList):
     line = "A call is one request to a model within a job, made in one or more attempts."
     search_help = "call id or job id, each whole"
     time_field = "created_at"
+    outcomes = OUTCOMES
     default_range = "24h"
     export_name = "calls"
     empty = Empty("They appear when a team's job calls a model.")
@@ -163,18 +165,8 @@ class CallList(WorkList):
         for call in rows:
             call.tries = tries.get(call.pk, 0)
 
-    def before_table(self, narrowed: Narrowed) -> dict[str, Any]:
-        assert narrowed.range is not None
-        drawn = strip(
-            narrowed.rows,
-            time_field="created_at",
-            by=F("state"),
-            outcomes=OUTCOMES,
-            span=narrowed.range,
-            given=self.request.GET,
-            noun=self.noun,
-        )
-        return {"strip": drawn}
+    def outcome(self) -> Combinable:
+        return F("state")
 
 
 def _flagged() -> Q:

@@ -6,16 +6,17 @@ from typing import Any
 
 from django.db.models import Case, CharField, DurationField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet, When
 from django.db.models import Value as V
+from django.db.models.expressions import Combinable
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from apps.analytics import job_lists, job_margin
 from apps.console import formats, links
 from apps.console.lists import columns
-from apps.console.lists.base import Empty, Narrowed
+from apps.console.lists.base import Empty
 from apps.console.lists.columns import Column
 from apps.console.lists.filters import ORGANIZATION, TEAM, Between, Choice, Exact, Uuid, Within
-from apps.console.lists.strip import Outcome, strip
+from apps.console.lists.strip import Outcome
 from apps.console.lists.work import YES_NO, Condition, Lasting, Metadata, WorkList
 from apps.core.ids import parse_uuid
 from apps.core.money import MICROS, NANOUSD
@@ -79,6 +80,7 @@ class JobList(WorkList):
     line = "A job is one business operation: its calls, one charge."
     search_help = "job id, the end of one, or end customer"
     time_field = "created_at"
+    outcomes = OUTCOMES
     default_range = "7d"
     export_name = "jobs"
     empty = Empty("They appear when a team calls POST /api/jobs/create.")
@@ -168,16 +170,5 @@ class JobList(WorkList):
         for job in rows:
             job.margin_nanousd = job_margin.margin_nanousd(job, revenue.get(str(job.pk)))
 
-    def before_table(self, narrowed: Narrowed) -> dict[str, Any]:
-        assert narrowed.range is not None
-        return {
-            "strip": strip(
-                narrowed.rows,
-                time_field="created_at",
-                by=outcome(),
-                outcomes=OUTCOMES,
-                span=narrowed.range,
-                given=self.request.GET,
-                noun=self.noun,
-            )
-        }
+    def outcome(self) -> Combinable:
+        return outcome()

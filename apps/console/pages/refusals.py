@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import Count, F, Max, Min, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.urls import reverse
 
 from apps.console import formats, links
@@ -11,7 +12,7 @@ from apps.console.lists import columns
 from apps.console.lists.base import Empty, Narrowed
 from apps.console.lists.columns import Column
 from apps.console.lists.filters import ORGANIZATION, TEAM, Choice, Exact, Uuid
-from apps.console.lists.strip import Outcome, strip
+from apps.console.lists.strip import Outcome
 from apps.console.lists.work import Condition, WorkList
 from apps.console.pages import refusal_words as words
 from apps.console.pages.jobs import team_link
@@ -58,6 +59,7 @@ class RefusalList(WorkList):
     line = "A refusal is a call that was not admitted, with every limit on its way."
     search_help = "refusal's id, job id or end customer, each whole"
     time_field = "created_at"
+    outcomes = _OUTCOMES
     default_range = "24h"
     export_name = "refusals"
     indexed = frozenset({"team"})
@@ -95,19 +97,13 @@ class RefusalList(WorkList):
             return rows.filter(Q(pk=whole) | Q(job_id=str(whole)) | Q(key_id=str(whole)))
         return rows.filter(user_id=term)
 
+    def outcome(self) -> Combinable:
+        return F("code")
+
     def before_table(self, narrowed: Narrowed) -> dict[str, Any]:
-        assert narrowed.range is not None
-        drawn = strip(
-            narrowed.rows,
-            time_field="created_at",
-            by=F("code"),
-            outcomes=_OUTCOMES,
-            span=narrowed.range,
-            given=self.request.GET,
-            noun=self.noun,
-        )
         is_grouped = self.request.GET.get("grouped") == "yes"
-        return {"strip": drawn, "is_grouped": is_grouped, "groups": self.groups(narrowed) if is_grouped else []}
+        groups = self.groups(narrowed) if is_grouped else []
+        return {**super().before_table(narrowed), "is_grouped": is_grouped, "groups": groups}
 
     def groups(self, narrowed: Narrowed) -> Sequence[dict[str, Any]]:
         """By team and reason, the most frequent first; over the newest up to the count's bound."""
