@@ -7,12 +7,22 @@ from apps.core.admin_base import ReadOnlyAdmin
 from apps.core.admin_columns import credits_column, text_column, usd_column
 
 _PLACE = ("starts_at", "level", "organization", "team", text_column("job_type"), text_column("model"))
-_SEARCH = ("team__team_id__exact", "organization__organization_id__exact")
+_SEARCH: tuple[str, ...] = ("team__team_id__exact", "organization__organization_id__exact")
 _HELP = "team id or organization id, each whole"
 
 
+class _RollupAdmin(ReadOnlyAdmin):
+    """Sums of a stretch of time at a level."""
+
+    list_filter = ("level",)
+    list_select_related = ("organization", "team")
+    search_fields = _SEARCH
+    search_help_text = _HELP
+    ordering = ("-id",)
+
+
 @admin.register(Bucket)
-class BucketAdmin(ReadOnlyAdmin):
+class BucketAdmin(_RollupAdmin):
     """Jobs, calls and credits of 15 minutes or a day."""
 
     list_display = (
@@ -22,11 +32,6 @@ class BucketAdmin(ReadOnlyAdmin):
         credits_column("charged_micros"),
         usd_column("provider_cost_nanousd"),
     )
-    list_filter = ("level",)
-    list_select_related = ("organization", "team")
-    search_fields = _SEARCH
-    search_help_text = _HELP
-    ordering = ("-id",)
     fields = (
         "id",
         *_PLACE,
@@ -54,28 +59,20 @@ class BucketAdmin(ReadOnlyAdmin):
 
 
 @admin.register(LatencyBucket)
-class LatencyBucketAdmin(ReadOnlyAdmin):
+class LatencyBucketAdmin(_RollupAdmin):
     """How long calls took."""
 
     list_display = (*_PLACE, "from_ms", "calls")
-    list_filter = ("level",)
-    list_select_related = ("organization", "team")
-    search_fields = _SEARCH
-    search_help_text = _HELP
-    ordering = ("-id",)
     fields = ("id", *_PLACE, "from_ms", "calls")
 
 
 @admin.register(RefusalBucket)
-class RefusalBucketAdmin(ReadOnlyAdmin):
+class RefusalBucketAdmin(_RollupAdmin):
     """How many calls were refused, and why."""
 
     list_display = (*_PLACE, "code", "refusals")
-    list_filter = ("level",)
-    list_select_related = ("organization", "team")
     search_fields = (*_SEARCH, "code__exact")
     search_help_text = f"{_HELP}, or code"
-    ordering = ("-id",)
     fields = ("id", *_PLACE, "code", "refusals")
 
 
