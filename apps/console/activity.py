@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any
 
 from django.db.models import Q
 from django.urls import reverse
 from django.utils.http import urlencode
 
-from apps.console import formats
+from apps.console import audit_words
 from apps.console.lists import columns
 from apps.console.tables import Table
 from apps.core.models import AuditEntry, Event
@@ -55,23 +54,8 @@ def timeline(kind: str, id: str, *, team_id: str = "", also: Q | None = None) ->
 
 
 def _of_audit(row: AuditEntry) -> Happening:
-    return Happening(row.created_at, row.action, row.actor, changed(row.before, row.after), row.reason)
+    return Happening(row.created_at, row.action, row.actor, audit_words.changed(row), row.reason)
 
 
 def _of_event(event: Event) -> Happening:
     return Happening(event.created_at, event.kind, "", event.subject, "")
-
-
-def changed(before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Fields before and after in a line: "status active → suspended"."""
-    names = list(dict.fromkeys([*before, *after]))
-    shown = [_field(name, before, after) for name in names[:2]]
-    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-    return ", ".join(shown) + more
-
-
-def _field(name: str, before: dict[str, Any], after: dict[str, Any]) -> str:
-    label = name.replace("_", " ")
-    if name not in before:
-        return f"{label} {after[name]}"
-    return f"{label} {before[name]} → {after.get(name, formats.UNKNOWN)}"
