@@ -158,7 +158,7 @@ def versions() -> list[tuple[str, str]]:
     """What runs here, and whether the schema is that of the code."""
     pending = _pending()
     return [
-        ("SaaS LiteLLM", _version("saas-litellm")),
+        ("SaaS LiteLLM", settings.VERSION),
         ("LiteLLM library", _version("litellm")),
         ("Django", django.get_version()),
         ("Python", machine.python_version()),

@@ -142,3 +142,7 @@ def test_dependencies_versions_and_configuration_are_a_panel_of_their_own(ana, s
     assert "ConnectionError" in page
     assert "127.0.0.1:1" not in page
     assert "Pending migrations" in page
+
+
+def test_platform_tells_its_own_version(ana, settings):
+    assert f"<dd>{settings.VERSION}</dd>" in text_of(ana.get("/admin/system/foundations/"))
